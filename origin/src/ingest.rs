@@ -1,0 +1,3 @@
+//! The ways a publisher's bytes come in.
+
+pub mod rtmp;

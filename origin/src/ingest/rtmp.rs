@@ -1,0 +1,1 @@
+//! Hot: RTMP over TCP and TLS: a thin shell that moves bytes between sockets and the session.
