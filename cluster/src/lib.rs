@@ -1,1 +1,10 @@
-//! cluster
+//! What the nodes of a cluster agree on: who they are, what is on air, what they measured, what
+//! the scheduler decided, and who may publish or watch; and where the scheduler keeps its part.
+//!
+//! Knows no frame and no playback protocol. Nodes talk to schedulers (`agent`); only a scheduler
+//! opens a `store`.
+
+pub mod node;
+pub mod stream;
+pub mod sample;
+pub mod plan;
