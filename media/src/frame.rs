@@ -1,6 +1,7 @@
 //! Hot: one coded picture or audio packet, whatever container or protocol it came in.
 //!
-//! A `Frame` is cheap to clone: its payload is a reference to bytes that were gathered once where they were received.
+//! A `Frame` is cheap to clone: its payload is a reference to bytes that were gathered once where
+//! they were received.
 
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
@@ -45,6 +46,10 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The longest payload that is taken: a key frame of 4K video at 100 Mbit/s stays below 4 MiB,
+    /// and FLV's 24-bit tag sizes leave no room for more than twice this.
+    pub const MAX_PAYLOAD: usize = 8 * 1024 * 1024;
+
     /// Presentation time.
     pub fn pts(&self) -> Timestamp {
         self.dts + self.cts

@@ -2,5 +2,12 @@
 //!
 //! Knows formats and nothing else: no sockets, no clocks, no other crate of Weir.
 
-pub mod frame;
 pub mod timestamp;
+
+pub mod frame;
+
+pub mod codec;
+
+pub mod amf;
+
+pub mod flv;

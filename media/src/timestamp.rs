@@ -1,7 +1,7 @@
 //! A point or a distance on a stream's time line, in microseconds.
 //!
-//! RTMP counts milliseconds, MPEG-TS and RTP 90 kHz ticks: microseconds hold all of them without visible error.
-//! Wall-clock time is something else and never a `Timestamp`.
+//! RTMP counts milliseconds, MPEG-TS and RTP 90 kHz ticks: microseconds hold all of them without
+//! visible error. Wall-clock time is something else and never a `Timestamp`.
 
 use std::ops::{Add, AddAssign, Neg, Sub};
 
