@@ -1,0 +1,277 @@
+//! Hot: one group of frames, written once by its producer and read by thousands.
+//!
+//! Frames are append-only and never move, so a reader at any position takes no lock: it looks at two `OnceLock`s and
+//! clones one payload reference. Only the producer and the cache's eviction share a lock, per append and uncontended.
+//! A group that the cache let go can still be read to its end by whoever holds it; it only stops counting against the
+//! budget. Who wakes readers, and in which order groups follow each other, is the track's business.
+
+mod frames;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use media::codec::Catalog;
+use media::frame::Frame;
+use parking_lot::Mutex;
+
+use crate::cache::Account;
+use crate::track;
+use frames::Frames;
+
+/// What the origin fixed about a group; it travels with the group, so that any group explains itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    /// Which life of the stream: greater after every restart of the publisher's session at an origin.
+    pub epoch: u64,
+    /// The group's number; consecutive within an epoch.
+    pub number: u64,
+    /// Wall-clock time of the first frame, in Unix microseconds.
+    pub wallclock_us: u64,
+    /// Media sequence number of the first segment cut from this group.
+    pub first_msn: u64,
+    /// Counts the changes of `catalog` within the epoch.
+    pub config_id: u32,
+    /// Decoders must start anew: the time line or the configuration does not continue the previous group's.
+    pub discontinuity: bool,
+    /// How to decode the frames.
+    pub catalog: Arc<Catalog>,
+}
+
+impl Header {
+    /// Where the group stands in its track.
+    pub fn key(&self) -> Key {
+        Key {
+            epoch: self.epoch,
+            number: self.number,
+        }
+    }
+}
+
+/// A group's place in its track: a greater epoch always comes after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The stream's life.
+    pub epoch: u64,
+    /// The group's number within it.
+    pub number: u64,
+}
+
+/// How a group came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All frames are there.
+    Finished,
+    /// Frames are missing after the last one, and will not come.
+    Aborted,
+}
+
+/// Why a frame was not appended; the group is aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The group reached [`MAX_FRAMES`] or [`MAX_BYTES`].
+    #[error("the group is full")]
+    Full,
+    /// The cache has no room for it, even after dropping all that it may drop; the group left its track.
+    #[error("the cache's budget is exhausted")]
+    Budget,
+    /// The cache or the track's window dropped the group while it was still being written.
+    #[error("the group was dropped")]
+    Dropped,
+}
+
+/// Frames in one group: three minutes without a key frame at 240 frames a second with sound.
+pub const MAX_FRAMES: usize = frames::CAPACITY;
+
+/// Bytes in one group: 20 s at 50 Mbit/s.
+pub const MAX_BYTES: usize = 128 << 20;
+
+/// What a frame counts for beside its payload.
+pub const FRAME_COST: usize = frames::SLOT;
+
+/// What a group counts for once it has a frame.
+pub const GROUP_COST: usize = size_of::<Shared>() + frames::SMALLEST;
+
+/// A group of frames; a clone is a reference to the same group.
+#[derive(Clone, Debug)]
+pub struct Group(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    header: Header,
+    frames: Frames,
+    end: AtomicU8,
+    bytes: AtomicUsize,
+    account: Arc<Account>,
+    /// Whether the group counts against the cache's budget.
+    cached: Mutex<bool>,
+    /// How many groups the cache had seen before this one.
+    age: u64,
+}
+
+const OPEN: u8 = 0;
+const FINISHED: u8 = 1;
+const ABORTED: u8 = 2;
+
+impl Group {
+    pub(crate) fn new(header: Header, account: Arc<Account>) -> Self {
+        Self(Arc::new(Shared {
+            header,
+            frames: Frames::default(),
+            end: AtomicU8::new(OPEN),
+            bytes: AtomicUsize::new(0),
+            age: account.next_age(),
+            account,
+            cached: Mutex::new(true),
+        }))
+    }
+
+    /// What the origin fixed about it.
+    pub fn header(&self) -> &Header {
+        &self.0.header
+    }
+
+    /// Where it stands in its track.
+    pub fn key(&self) -> Key {
+        self.0.header.key()
+    }
+
+    /// How many frames are there by now.
+    pub fn len(&self) -> usize {
+        self.0.frames.len()
+    }
+
+    /// Whether no frame is there yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Frame number `index`, sharing the payload.
+    pub fn frame(&self, index: usize) -> Option<Frame> {
+        self.0.frames.at(index).cloned()
+    }
+
+    /// The frames from number `from` on, as far as they are there; for a writer that walks many readers' positions.
+    pub fn frames(&self, from: usize) -> impl Iterator<Item = &Frame> {
+        (from..).map_while(|index| self.0.frames.at(index))
+    }
+
+    /// How it ended; `None` while frames may still come.
+    /// Ask before looking for the next frame: what is there afterwards is all.
+    pub fn end(&self) -> Option<End> {
+        match self.0.end.load(Ordering::Acquire) {
+            FINISHED => Some(End::Finished),
+            ABORTED => Some(End::Aborted),
+            _ => None,
+        }
+    }
+
+    /// Bytes it counts for: payloads, [`FRAME_COST`] for each and [`GROUP_COST`].
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many groups the cache had seen before this one.
+    pub(crate) fn age(&self) -> u64 {
+        self.0.age
+    }
+
+    /// Whether it counts against the budget.
+    pub(crate) fn is_cached(&self) -> bool {
+        *self.0.cached.lock()
+    }
+
+    /// Takes it out of the budget, aborting it when it is still being written.
+    pub(crate) fn let_go(&self) {
+        let mut cached = self.0.cached.lock();
+        self.close(ABORTED);
+        if std::mem::take(&mut *cached) {
+            self.0.account.hold(self.bytes());
+        }
+    }
+
+    fn close(&self, end: u8) {
+        let _ = self
+            .0
+            .end
+            .compare_exchange(OPEN, end, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// The one writer of a group; dropped without [`Producer::finish`] the group is aborted.
+#[derive(Debug)]
+pub struct Producer {
+    group: Group,
+    track: Arc<track::Shared>,
+}
+
+impl Producer {
+    pub(crate) fn new(group: Group, track: Arc<track::Shared>) -> Self {
+        Self { group, track }
+    }
+
+    /// The group as readers see it.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Appends a frame and wakes the track's readers; refused frames abort the group.
+    pub fn push(&mut self, frame: Frame) -> Result<(), Refused> {
+        let pushed = self.append(frame);
+        if pushed.is_err() {
+            self.group.close(ABORTED);
+        }
+        self.track.wake();
+        pushed
+    }
+
+    /// Ends the group: nothing is missing.
+    pub fn finish(self) {
+        self.group.close(FINISHED);
+    }
+
+    fn append(&mut self, frame: Frame) -> Result<(), Refused> {
+        let shared = &*self.group.0;
+        let first = shared.frames.len() == 0;
+        let cost = frame.payload.len() + FRAME_COST + if first { GROUP_COST } else { 0 };
+        if shared.frames.len() == MAX_FRAMES || self.group.bytes() + cost > MAX_BYTES {
+            return Err(Refused::Full);
+        }
+        if !self.track.cache().reserve(cost) {
+            self.track.remove(&self.group);
+            return Err(Refused::Budget);
+        }
+        let cached = shared.cached.lock();
+        if !*cached {
+            shared.account.give_back(cost);
+            return Err(Refused::Dropped);
+        }
+        shared.bytes.fetch_add(cost, Ordering::Relaxed);
+        shared.frames.push(frame);
+        drop(cached);
+        if first {
+            self.track.begun(&self.group);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let bytes = *self.bytes.get_mut();
+        if *self.cached.get_mut() {
+            self.account.give_back(bytes);
+        } else {
+            self.account.freed(bytes);
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.group.close(ABORTED);
+        self.track.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests;

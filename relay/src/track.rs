@@ -1,0 +1,358 @@
+//! Hot: the groups of one stream on this node, in order, and who is told when they change.
+//!
+//! Groups stand in the order of (epoch, number); a greater epoch always comes after. They may open out of order, as
+//! QUIC delivers them, and several may be written at once, but a key that was there never comes back. A lock is taken
+//! only to go from one group to the next: following a group's frames needs none. One notification serves the whole
+//! track, so that a single writer can walk any number of positions.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+use crate::cache::Cache;
+use crate::group::{self, Group, Header, Key};
+
+/// Groups in one track: four minutes of 2 s groups, or half a minute of quarter-second ones.
+pub const MAX_GROUPS: usize = 128;
+
+/// A track whose groups count against `cache`. With a window, groups that ended longer than that before the newest
+/// began (by the origin's clock) are dropped even when there is room.
+pub fn new(cache: &Cache, window: Option<Duration>) -> Result<(Producer, Consumer), TooMany> {
+    if !cache.account().add_track() {
+        return Err(TooMany);
+    }
+    let shared = Arc::new(Shared {
+        cache: cache.clone(),
+        window_us: window.map(|window| window.as_micros() as u64),
+        state: RwLock::default(),
+        changed: Arc::default(),
+        begun: AtomicU64::new(0),
+        producers: AtomicUsize::new(1),
+    });
+    Ok((
+        Producer {
+            shared: shared.clone(),
+        },
+        Consumer { shared },
+    ))
+}
+
+/// The cache carries [`crate::cache::MAX_TRACKS`] tracks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node carries as many tracks as it may")]
+pub struct TooMany;
+
+/// The group's key was there before, or is behind one that was dropped, or the track ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the track is past this group")]
+pub struct Stale;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    cache: Cache,
+    window_us: Option<u64>,
+    state: RwLock<State>,
+    changed: Arc<Notify>,
+    /// Counts the groups that got their first frame.
+    begun: AtomicU64,
+    producers: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Ascending by key.
+    groups: VecDeque<Group>,
+    /// The greatest key that was dropped.
+    floor: Option<Key>,
+    /// Up to here the cache may drop groups.
+    superseded: Option<Key>,
+    ended: bool,
+}
+
+impl State {
+    /// Index of the first group after `key`.
+    fn after(&self, key: Key) -> usize {
+        self.groups.partition_point(|group| group.key() <= key)
+    }
+
+    /// Groups with frames, newest first.
+    fn begun(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().rev().filter(|group| !group.is_empty())
+    }
+}
+
+/// Opens groups; a clone writes the same track, which ends with [`Producer::end`] or its last producer.
+#[derive(Debug)]
+pub struct Producer {
+    shared: Arc<Shared>,
+}
+
+impl Producer {
+    /// Opens a group at its place in the order.
+    pub fn open_group(&self, header: Header) -> Result<group::Producer, Stale> {
+        let key = header.key();
+        let mut state = self.shared.state.write();
+        let index = state.after(key);
+        let known = index > 0 && state.groups[index - 1].key() == key;
+        if state.ended || known || state.floor.is_some_and(|floor| key <= floor) {
+            return Err(Stale);
+        }
+        let group = Group::new(header, self.shared.cache.account().clone());
+        state.groups.insert(index, group.clone());
+        let excess = state.groups.len() > MAX_GROUPS;
+        let dropped = excess.then(|| state.groups[0].clone());
+        drop(state);
+        if let Some(dropped) = dropped {
+            self.shared.remove(&dropped);
+        }
+        Ok(group::Producer::new(group, self.shared.clone()))
+    }
+
+    /// A reader's view of the track.
+    pub fn consumer(&self) -> Consumer {
+        Consumer {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Ends the track: readers read what is there, and no group opens any more.
+    pub fn end(self) {
+        self.shared.end();
+    }
+}
+
+impl Clone for Producer {
+    fn clone(&self) -> Self {
+        self.shared.producers.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if self.shared.producers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.end();
+        }
+    }
+}
+
+/// Finds groups; a clone looks at the same track.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    shared: Arc<Shared>,
+}
+
+impl Consumer {
+    /// The newest group with a frame.
+    pub fn latest(&self) -> Option<Group> {
+        self.shared.state.read().begun().next().cloned()
+    }
+
+    /// The first group after `key` with a frame.
+    pub fn next_after(&self, key: Key) -> Option<Group> {
+        let state = self.shared.state.read();
+        state
+            .groups
+            .range(state.after(key)..)
+            .find(|group| !group.is_empty())
+            .cloned()
+    }
+
+    /// The group at `key`, while the cache has it.
+    pub fn group(&self, key: Key) -> Option<Group> {
+        let state = self.shared.state.read();
+        let index = state.after(key).checked_sub(1)?;
+        state
+            .groups
+            .get(index)
+            .filter(|group| group.key() == key)
+            .cloned()
+    }
+
+    /// Up to `max` groups with frames, newest first.
+    pub fn recent(&self, max: usize) -> Vec<Group> {
+        self.shared
+            .state
+            .read()
+            .begun()
+            .take(max)
+            .cloned()
+            .collect()
+    }
+
+    /// How many groups with frames come after `key`.
+    pub fn newer_than(&self, key: Key) -> usize {
+        let state = self.shared.state.read();
+        state
+            .groups
+            .range(state.after(key)..)
+            .filter(|group| !group.is_empty())
+            .count()
+    }
+
+    /// How often a group got its first frame: unchanged, the answers above but for evictions are too.
+    pub fn begun(&self) -> u64 {
+        self.shared.begun.load(Ordering::Acquire)
+    }
+
+    /// Whether the producers ended the track; groups that are open may still grow.
+    pub fn is_ended(&self) -> bool {
+        self.shared.state.read().ended
+    }
+
+    /// Whether nothing can come after `key`: the track ended and no later group is open.
+    pub fn is_over(&self, key: Option<Key>) -> bool {
+        let state = self.shared.state.read();
+        let from = key.map_or(0, |key| state.after(key));
+        state.ended
+            && state
+                .groups
+                .range(from..)
+                .all(|g| g.is_empty() && g.end().is_some())
+    }
+
+    /// Whether the group at `key` may still open: it was never there, and nothing behind it was dropped.
+    pub fn may_come(&self, key: Key) -> bool {
+        let state = self.shared.state.read();
+        !state.ended && state.floor.is_none_or(|floor| key > floor)
+    }
+
+    /// What tells of changes from now on.
+    pub fn changes(&self) -> Changes {
+        let changed = self.shared.changed.clone();
+        Changes {
+            notified: Box::pin(changed.clone().notified_owned()),
+            changed,
+        }
+    }
+}
+
+/// Tells that a group opened, grew or ended, or that the track ended, since it was made or last told so.
+///
+/// Waiting allocates nothing. Look at the track after making it and after each time it told: nothing is missed.
+#[derive(Debug)]
+pub struct Changes {
+    changed: Arc<Notify>,
+    notified: Pin<Box<OwnedNotified>>,
+}
+
+impl Changes {
+    /// Ready once something changed; arms itself anew.
+    pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ready = self.notified.as_mut().poll(cx);
+        if ready.is_ready() {
+            self.notified.set(self.changed.clone().notified_owned());
+        }
+        ready
+    }
+
+    /// Waits for a change. Cancel-safe.
+    pub async fn changed(&mut self) {
+        std::future::poll_fn(|cx| self.poll_changed(cx)).await;
+    }
+}
+
+impl Shared {
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Tells all who wait on the track to look again.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// A group got its first frame: those before the newest may be dropped for others, or are out of the window.
+    pub(crate) fn begun(self: &Arc<Self>, group: &Group) {
+        let mut state = self.state.write();
+        let Some(newest) = state.begun().next().cloned() else {
+            return;
+        };
+        let from = state.superseded.map_or(0, |key| state.after(key));
+        let before = state
+            .groups
+            .range(from..)
+            .take_while(|g| g.key() < newest.key());
+        let mut superseded: Vec<Group> = before.cloned().collect();
+        if group.key() < newest.key() {
+            superseded.push(group.clone());
+        }
+        state.superseded = superseded
+            .iter()
+            .map(Group::key)
+            .chain(state.superseded)
+            .max();
+        let old = self.outside_window(&state, newest.header().wallclock_us);
+        drop(state);
+        self.begun.fetch_add(1, Ordering::Release);
+        superseded
+            .iter()
+            .for_each(|group| self.cache.supersede(self, group));
+        old.iter().for_each(|group| self.remove(group));
+    }
+
+    /// Drops a group from the track and the budget.
+    pub(crate) fn remove(&self, group: &Group) {
+        let key = group.key();
+        let mut state = self.state.write();
+        if let Some(index) = state.after(key).checked_sub(1)
+            && state.groups[index].key() == key
+        {
+            state.groups.remove(index);
+        }
+        state.floor = state.floor.max(Some(key));
+        drop(state);
+        self.cache.release(group);
+        self.wake();
+    }
+
+    fn outside_window(&self, state: &State, newest_us: u64) -> Vec<Group> {
+        let Some(window_us) = self.window_us else {
+            return Vec::new();
+        };
+        let ended_before = |next: &Group| next.header().wallclock_us + window_us <= newest_us;
+        let ended = state
+            .groups
+            .iter()
+            .skip(1)
+            .take_while(|next| ended_before(next))
+            .count();
+        state.groups.range(..ended).cloned().collect()
+    }
+
+    fn end(self: &Arc<Self>) {
+        let mut state = self.state.write();
+        let already = std::mem::replace(&mut state.ended, true);
+        let groups: Vec<Group> = state.groups.iter().cloned().collect();
+        drop(state);
+        if !already {
+            groups
+                .iter()
+                .for_each(|group| self.cache.supersede(self, group));
+            self.wake();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.state
+            .get_mut()
+            .groups
+            .iter()
+            .for_each(|group| self.cache.release(group));
+        self.cache.account().remove_track();
+    }
+}
+
+#[cfg(test)]
+mod tests;
