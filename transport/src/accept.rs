@@ -1,0 +1,172 @@
+//! TCP listeners: dual-stack, and never ending for want of file descriptors.
+//!
+//! `[::]` takes IPv4 too, and peers' addresses come out as plain IPv4. A failing `accept` is
+//! counted and tried again after a pause. Leaves out limits: see `limit`.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct Listener {
+    inner: TcpListener,
+    failures: AtomicU64,
+}
+
+impl Listener {
+    /// Listens on the address; `[::]` means every address of both families.
+    pub fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let socket = bind_dual_stack(addr, Type::STREAM, Protocol::TCP)?;
+        socket.listen(BACKLOG)?;
+        let inner = TcpListener::from_std(socket.into())?;
+        Ok(Self {
+            inner,
+            failures: AtomicU64::new(0),
+        })
+    }
+
+    /// The bound address, with the port that the system chose when 0 was asked.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// The next connection, Nagle's algorithm off, and who made it. Cancel-safe.
+    pub async fn accept(&self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.inner.accept().await {
+                Ok((stream, peer)) => {
+                    // Fails only when the peer is gone already; the first read tells that.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, unmap(peer));
+                }
+                Err(error) => self.pause(&error).await,
+            }
+        }
+    }
+
+    /// How often accepting failed.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    async fn pause(&self, error: &io::Error) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if is_about_one_connection(error) {
+            tracing::debug!(%error, "connection gone before it was accepted");
+            return;
+        }
+        tracing::warn!(%error, "cannot accept connections, pausing");
+        tokio::time::sleep(BACK_OFF).await;
+    }
+}
+
+/// The plain IPv4 address of a v4-mapped one, as a dual-stack socket reports it.
+pub fn unmap(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(unmap_ip(addr.ip()), addr.port())
+}
+
+/// The plain IPv4 address of a v4-mapped one.
+pub fn unmap_ip(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+/// Binds a non-blocking socket; on a host without IPv6, `[::]` becomes `0.0.0.0`.
+pub(crate) fn bind_dual_stack(addr: SocketAddr, kind: Type, proto: Protocol) -> io::Result<Socket> {
+    match bind(addr, kind, proto) {
+        Err(error) if addr.is_ipv6() && addr.ip().is_unspecified() && lacks_ipv6(&error) => {
+            bind(SocketAddr::from(([0, 0, 0, 0], addr.port())), kind, proto)
+        }
+        bound => bound,
+    }
+}
+
+fn bind(addr: SocketAddr, kind: Type, proto: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(proto))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    if kind == Type::STREAM {
+        // A restarted node gets its port back at once, without waiting for TIME_WAIT.
+        socket.set_reuse_address(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.kind() == io::ErrorKind::Unsupported
+        || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+/// Such errors tell of the connection at the head of the queue, not of this process.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Linux's "address family not supported", which the standard library leaves uncategorised.
+const EAFNOSUPPORT: i32 = 97;
+
+/// Connections that the kernel holds for us: a second of a crowd arriving at 1,000 a second.
+const BACKLOG: i32 = 1024;
+
+/// Out of descriptors or memory, trying at once would spin; a tenth of a second lets some close.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_listener_takes_both_families_and_names_ipv4_peers_plainly() {
+        let listener = Listener::bind("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "::1"] {
+            let host: IpAddr = host.parse().unwrap();
+            let Ok(mut dialled) = TcpStream::connect((host, port)).await else {
+                assert!(host.is_ipv6(), "only IPv6 may be missing on this machine");
+                continue;
+            };
+            let (_accepted, peer) = listener.accept().await;
+            assert_eq!(peer, dialled.local_addr().unwrap());
+            dialled.shutdown().await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn running_out_of_descriptors_is_counted_and_waited_out() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let before = tokio::time::Instant::now();
+        listener.pause(&io::Error::from_raw_os_error(24)).await;
+        assert_eq!(before.elapsed(), BACK_OFF);
+        listener
+            .pause(&io::Error::from(io::ErrorKind::ConnectionAborted))
+            .await;
+        assert_eq!(before.elapsed(), BACK_OFF);
+        assert_eq!(listener.failures(), 2);
+    }
+
+    #[test]
+    fn only_mapped_addresses_change() {
+        let check = |addr: &str, expect: &str| {
+            assert_eq!(unmap(addr.parse().unwrap()), expect.parse().unwrap());
+        };
+        check("[::ffff:192.0.2.1]:80", "192.0.2.1:80");
+        check("[2001:db8::1]:80", "[2001:db8::1]:80");
+        check("192.0.2.1:80", "192.0.2.1:80");
+    }
+}

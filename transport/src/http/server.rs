@@ -1,0 +1,184 @@
+//! The HTTP server: accepts, refuses above the limits, gives each connection a task.
+//!
+//! Ends when the drain starts: connections then finish their responses, and the drain's stop
+//! ends those that do not. One connection's fault, a panic included, ends that connection.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{Request, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::connection::{self, Connection};
+use super::{Body, Incoming, Metrics, Stats};
+use crate::accept::Listener;
+use crate::drain::Drain;
+use crate::limit::{self, Refused};
+use crate::tls::ServerConfig;
+
+/// What one listener allows.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections open at once.
+    pub connections: usize,
+    /// Of these, from one address.
+    pub per_address: usize,
+    /// Time for a request's header to come, the wait between two HTTP/1.1 requests included.
+    pub header_timeout: Duration,
+    /// Time without any request under way, after which a connection is closed.
+    pub idle_timeout: Duration,
+    /// Time without the peer taking a byte that is ready for it, after which it is given up.
+    pub write_stall: Duration,
+    /// Size of a request's header, and of the write buffer; at least 8 KiB.
+    pub header_bytes: usize,
+    /// Fields in a request's header.
+    pub header_count: usize,
+    /// Requests under way at once on one HTTP/2 connection.
+    pub h2_streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            // One address may be a carrier's NAT with many viewers behind it.
+            per_address: 4_096,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            write_stall: Duration::from_secs(15),
+            header_bytes: 32 << 10,
+            header_count: 100,
+            h2_streams: 128,
+        }
+    }
+}
+
+/// A listener that serves HTTP/1.1 with upgrades and HTTP/2, plain or over TLS.
+pub struct Server {
+    listener: Listener,
+    shared: Shared,
+    connections: limit::Connections,
+    refusing: Arc<Semaphore>,
+}
+
+/// What every connection of a listener needs.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) drain: Drain,
+    pub(super) stats: Stats,
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+impl Server {
+    /// A server on a bound listener, without TLS and with counters of its own.
+    pub fn new(listener: Listener, limits: Limits, drain: Drain) -> Self {
+        let connections = limit::Connections::new(limits.connections, limits.per_address);
+        let stats = Metrics::default().listener("http");
+        let shared = Shared {
+            limits,
+            drain,
+            stats,
+            tls: None,
+        };
+        Self {
+            listener,
+            shared,
+            connections,
+            refusing: Arc::new(Semaphore::new(MAX_REFUSING)),
+        }
+    }
+
+    /// Serves over TLS only.
+    pub fn tls(mut self, config: impl Into<Arc<ServerConfig>>) -> Self {
+        self.shared.tls = Some(config.into());
+        self
+    }
+
+    /// Counts into registered counters.
+    pub fn stats(mut self, stats: Stats) -> Self {
+        self.shared.stats = stats;
+        self
+    }
+
+    /// The bound address.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the drain starts. The service finds the peer's address in the request's
+    /// extensions as [`super::Peer`], and over mutual TLS its node as [`super::PeerIdentity`].
+    /// What it spawns for an upgraded connection belongs on the drain.
+    pub async fn run<S, F>(self, service: S)
+    where
+        S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let drain = self.shared.drain.clone();
+        loop {
+            let (stream, peer) = tokio::select! {
+                biased;
+                () = drain.started() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match self.connections.try_acquire(peer.ip()) {
+                Err(refused) => self.refuse(stream, refused),
+                Ok(permit) => {
+                    let place = (permit, self.shared.stats.opened());
+                    let connection = Connection {
+                        peer,
+                        shared: self.shared.clone(),
+                    };
+                    drain.spawn(connection::serve(
+                        connection,
+                        stream,
+                        place,
+                        service.clone(),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Answers 503 to plain connections; to a TLS one the handshake alone would cost what the
+    /// limit protects, so it is closed, as are those beyond [`MAX_REFUSING`].
+    fn refuse(&self, stream: TcpStream, refused: Refused) {
+        self.shared.stats.refuse(refused.as_str());
+        if self.shared.tls.is_some() {
+            return;
+        }
+        if let Ok(slot) = Arc::clone(&self.refusing).try_acquire_owned() {
+            self.shared.drain.spawn(async move {
+                let _slot = slot;
+                // A peer that is too slow for its refusal loses nothing by being cut off.
+                let _ = tokio::time::timeout(REFUSAL_TIMEOUT, say_unavailable(stream)).await;
+            });
+        }
+    }
+}
+
+/// Writes the answer, then reads what the peer still sends: closing a socket with unread bytes
+/// would reset it and could destroy the answer on its way.
+async fn say_unavailable(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.write_all(UNAVAILABLE).await?;
+    stream.shutdown().await?;
+    let mut rest = [0; 1024];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Retry-After: 5\r\n\
+    Access-Control-Allow-Origin: *\r\n\
+    Content-Length: 0\r\n\
+    Connection: close\r\n\r\n";
+
+/// Refusals being said at once: at a second each, 64 a second get the polite answer.
+const MAX_REFUSING: usize = 64;
+
+/// Time to take the refusal: one round trip anywhere on Earth.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
