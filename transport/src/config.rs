@@ -186,7 +186,7 @@ fn print(f: &mut fmt::Formatter<'_>, amount: u64, units: &[(&str, u64)]) -> fmt:
     let whole = units
         .iter()
         .rev()
-        .find(|(_, factor)| amount >= *factor && amount % factor == 0);
+        .find(|(_, factor)| amount >= *factor && amount.is_multiple_of(*factor));
     let (unit, factor) = whole.unwrap_or(&units[0]);
     write!(f, "{}{unit}", amount / factor)
 }

@@ -17,7 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::{ClientConfig, ServerConfig, peer_name};
 
 /// Time for a handshake: three round trips of the slowest links, with losses.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A stream that is plain or encrypted.
 #[derive(Debug)]
