@@ -11,3 +11,5 @@ pub mod codec;
 pub mod amf;
 
 pub mod flv;
+
+pub mod mp4;
