@@ -2,6 +2,7 @@
 
 pub mod chunk;
 pub mod client;
+pub mod command;
 pub mod handshake;
 pub mod link;
 pub mod message;
