@@ -1,1 +1,3 @@
-//! scheduler
+//! Steers viewers: takes samples in, plans, and answers every request with the best edge.
+
+pub mod geo;
