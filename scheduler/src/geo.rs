@@ -84,7 +84,9 @@ impl Located {
     /// The country as text, empty when unknown.
     pub fn country_code(&self) -> &str {
         let letters = self.country.as_ref().map(|code| code.as_slice());
-        letters.and_then(|code| std::str::from_utf8(code).ok()).unwrap_or("")
+        letters
+            .and_then(|code| std::str::from_utf8(code).ok())
+            .unwrap_or("")
     }
 }
 
@@ -94,7 +96,11 @@ impl Geo {
         let fallback = config.default.unwrap_or(own);
         Point::checked(fallback.lat, fallback.lon).context("[geo] default is not on the globe")?;
         let data = ArcSwap::from_pointee(Data::open(&config)?);
-        Ok(Self { config, fallback, data })
+        Ok(Self {
+            config,
+            fallback,
+            data,
+        })
     }
 
     /// Where the address is.
@@ -115,14 +121,22 @@ impl Geo {
         match data.zones.find(address) {
             Some(zone) => zone.name.clone(),
             None if !is_public(address) => String::new(),
-            None => data.databases.iter().find_map(|it| it.city(address)).unwrap_or_default(),
+            None => data
+                .databases
+                .iter()
+                .find_map(|it| it.city(address))
+                .unwrap_or_default(),
         }
     }
 
     /// Reloads changed files until cancelled.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut seen = fingerprint(&self.config);
-        while stop.run_until_cancelled(tokio::time::sleep(WATCH_EVERY)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(WATCH_EVERY))
+            .await
+            .is_some()
+        {
             let geo = self.clone();
             let check = tokio::task::spawn_blocking(move || geo.reload_if_changed(seen));
             seen = check.await.expect("reading a file does not panic");
@@ -137,7 +151,9 @@ impl Geo {
                     self.data.store(Arc::new(data));
                     tracing::info!("geo files reloaded");
                 }
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "geo files kept as were"),
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "geo files kept as were")
+                }
             }
         }
         now
@@ -154,16 +170,32 @@ struct Data {
 
 impl Data {
     fn open(config: &Config) -> anyhow::Result<Self> {
-        let zones = config.zones.as_deref().map(open_zones).transpose()?.unwrap_or_default();
+        let zones = config
+            .zones
+            .as_deref()
+            .map(open_zones)
+            .transpose()?
+            .unwrap_or_default();
         let open = |file: &PathBuf| {
             Database::open(file).with_context(|| format!("geo database {}", file.display()))
         };
-        Ok(Self { zones, databases: config.databases.iter().map(open).collect::<Result<_, _>>()? })
+        Ok(Self {
+            zones,
+            databases: config
+                .databases
+                .iter()
+                .map(open)
+                .collect::<Result<_, _>>()?,
+        })
     }
 
     fn locate(&self, address: IpAddr) -> Option<Located> {
         if let Some(zone) = self.zones.find(address) {
-            return Some(Located { point: zone.point, country: None, source: Source::Zone });
+            return Some(Located {
+                point: zone.point,
+                country: None,
+                source: Source::Zone,
+            });
         }
         if !is_public(address) {
             return None;
@@ -171,12 +203,20 @@ impl Data {
         self.databases.iter().find_map(|database| {
             let found = database.find(address)?;
             let country = found.country;
-            let state = || country.zip(found.state).and_then(|(c, s)| centres::of_state(c, s));
+            let state = || {
+                country
+                    .zip(found.state)
+                    .and_then(|(c, s)| centres::of_state(c, s))
+            };
             let centre = || country.and_then(centres::of_country);
             let (point, source) = (found.point.map(|point| (point, Source::Database)))
                 .or_else(|| state().map(|point| (point, Source::State)))
                 .or_else(|| centre().map(|point| (point, Source::Country)))?;
-            Some(Located { point, country, source })
+            Some(Located {
+                point,
+                country,
+                source,
+            })
         })
     }
 }
@@ -184,8 +224,14 @@ impl Data {
 fn open_zones(file: &Path) -> anyhow::Result<Zones> {
     let context = || format!("coverage zones {}", file.display());
     let text = std::fs::read_to_string(file).with_context(context)?;
-    let csv = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
-    let zones = if csv { Zones::from_csv(&text) } else { Zones::from_toml(&text) };
+    let csv = file
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    let zones = if csv {
+        Zones::from_csv(&text)
+    } else {
+        Zones::from_toml(&text)
+    };
     zones.with_context(context)
 }
 
@@ -196,7 +242,12 @@ fn fingerprint(config: &Config) -> Fingerprint {
         let meta = std::fs::metadata(file).ok()?;
         Some((meta.modified().ok()?, meta.len()))
     };
-    config.databases.iter().chain(&config.zones).map(stat).collect()
+    config
+        .databases
+        .iter()
+        .chain(&config.zones)
+        .map(stat)
+        .collect()
 }
 
 /// Whether a database can know the address at all.

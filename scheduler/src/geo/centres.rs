@@ -11,29 +11,34 @@ use std::sync::LazyLock;
 use super::sphere::Point;
 
 /// A country's ISO 3166-1 code in capitals.
-pub type Country = [u8; 2];
+pub(super) type Country = [u8; 2];
 
 /// The country's centre, when the table has it.
-pub fn of_country(country: Country) -> Option<Point> {
+pub(super) fn of_country(country: Country) -> Option<Point> {
     TABLE.countries.get(&country).copied()
 }
 
 /// The centre of a state given by its code or its name, for large countries only.
-pub fn of_state(country: Country, state: &str) -> Option<Point> {
+pub(super) fn of_state(country: Country, state: &str) -> Option<Point> {
     let states = TABLE.states.get(&country)?;
     if let Some(found) = states.iter().find(|known| known.code == state) {
         return Some(found.centre);
     }
     let folded = fold(state);
-    let names = states.iter().flat_map(|state| state.names.iter().map(move |name| (name, state)));
+    let names = states
+        .iter()
+        .flat_map(|state| state.names.iter().map(move |name| (name, state)));
     let known = names.filter(|(name, _)| folded.contains(name.as_str()));
-    known.max_by_key(|(name, _)| name.len()).map(|(_, state)| state.centre)
+    known
+        .max_by_key(|(name, _)| name.len())
+        .map(|(_, state)| state.centre)
 }
 
 /// A two-letter code in any case, as a key of the table.
-pub fn country_key(code: &str) -> Option<Country> {
+pub(super) fn country_key(code: &str) -> Option<Country> {
     let key: Country = code.as_bytes().try_into().ok()?;
-    key.is_ascii().then(|| key.map(|byte| byte.to_ascii_uppercase()))
+    key.is_ascii()
+        .then(|| key.map(|byte| byte.to_ascii_uppercase()))
 }
 
 struct Table {
@@ -48,9 +53,17 @@ struct State {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let mut table = Table { countries: HashMap::new(), states: HashMap::new() };
-    for line in include_str!("centres.csv").lines().filter(|line| !line.starts_with('#')) {
-        table.insert(line).expect("the built-in table is tested line by line");
+    let mut table = Table {
+        countries: HashMap::new(),
+        states: HashMap::new(),
+    };
+    for line in include_str!("centres.csv")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+    {
+        table
+            .insert(line)
+            .expect("the built-in table is tested line by line");
     }
     table
 });
@@ -66,7 +79,11 @@ impl Table {
             self.countries.insert(country, centre);
         } else {
             let names = fields.next()?.split('|').map(fold).collect();
-            self.states.entry(country).or_default().push(State { code, names, centre });
+            self.states.entry(country).or_default().push(State {
+                code,
+                names,
+                centre,
+            });
         }
         Some(())
     }
@@ -74,15 +91,18 @@ impl Table {
 
 /// Lower-case ASCII letters only, the accents of the table's countries taken off.
 fn fold(name: &str) -> String {
-    let plain = name.chars().flat_map(char::to_lowercase).map(|letter| match letter {
-        'á' | 'à' | 'â' | 'ã' | 'ā' => 'a',
-        'é' | 'ê' => 'e',
-        'í' | 'ī' => 'i',
-        'ó' | 'ô' | 'õ' => 'o',
-        'ú' | 'ū' | 'ü' => 'u',
-        'ç' => 'c',
-        other => other,
-    });
+    let plain = name
+        .chars()
+        .flat_map(char::to_lowercase)
+        .map(|letter| match letter {
+            'á' | 'à' | 'â' | 'ã' | 'ā' => 'a',
+            'é' | 'ê' => 'e',
+            'í' | 'ī' => 'i',
+            'ó' | 'ô' | 'õ' => 'o',
+            'ú' | 'ū' | 'ü' => 'u',
+            'ç' => 'c',
+            other => other,
+        });
     plain.filter(char::is_ascii_alphabetic).collect()
 }
 
@@ -116,7 +136,10 @@ mod tests {
             let found = of_state(country_key(country).unwrap(), state);
             let line = |prefix: &str| {
                 let all = include_str!("centres.csv").lines();
-                let line = all.into_iter().find(|line| line.starts_with(prefix)).unwrap();
+                let line = all
+                    .into_iter()
+                    .find(|line| line.starts_with(prefix))
+                    .unwrap();
                 let fields: Vec<&str> = line.split(',').collect();
                 Point::checked(fields[2].parse().unwrap(), fields[3].parse().unwrap()).unwrap()
             };

@@ -17,47 +17,59 @@ use super::centres::{self, Country};
 use super::sphere::Point;
 
 /// One open database.
-pub struct Database {
+pub(super) struct Database {
     reader: Reader<Vec<u8>>,
 }
 
 /// What a database knows of an address.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Found<'a> {
+pub(super) struct Found<'a> {
     /// Country code, when known.
-    pub country: Option<Country>,
+    pub(super) country: Option<Country>,
     /// State code or name, when known.
-    pub state: Option<&'a str>,
+    pub(super) state: Option<&'a str>,
     /// Coordinates, when known.
-    pub point: Option<Point>,
+    pub(super) point: Option<Point>,
 }
 
 impl Database {
     /// Reads and checks the file.
-    pub fn open(file: &Path) -> Result<Self, MaxMindDbError> {
-        Ok(Self { reader: Reader::open_readfile(file)? })
+    pub(super) fn open(file: &Path) -> Result<Self, MaxMindDbError> {
+        Ok(Self {
+            reader: Reader::open_readfile(file)?,
+        })
     }
 
     /// The record of an address. A damaged record counts as none.
-    pub fn find(&self, address: IpAddr) -> Option<Found<'_>> {
+    pub(super) fn find(&self, address: IpAddr) -> Option<Found<'_>> {
         let record: Record<'_> = self.reader.lookup(address).ok()?.decode().ok()??;
         let nested = record.location.unwrap_or_default();
         let lat = record.latitude.or(nested.latitude);
         let lon = record.longitude.or(nested.longitude);
-        let code = record.country_code.or(record.country.and_then(|country| country.0));
+        let code = record
+            .country_code
+            .or(record.country.and_then(|country| country.0));
         Some(Found {
             country: code.and_then(centres::country_key),
-            state: record.state1.or(record.subdivisions.and_then(|states| states.0)),
+            state: record
+                .state1
+                .or(record.subdivisions.and_then(|states| states.0)),
             point: lat.zip(lon).and_then(|(lat, lon)| Point::checked(lat, lon)),
         })
     }
 
     /// The city's English name, for people to read.
-    pub fn city(&self, address: IpAddr) -> Option<String> {
+    pub(super) fn city(&self, address: IpAddr) -> Option<String> {
         let found = self.reader.lookup(address).ok()?;
-        let nested = found.decode_path::<&str>(&path!["city", "names", "en"]).ok().flatten();
+        let nested = found
+            .decode_path::<&str>(&path!["city", "names", "en"])
+            .ok()
+            .flatten();
         let flat = || found.decode_path::<&str>(&path!["city"]).ok().flatten();
-        nested.or_else(flat).map(str::to_owned).filter(|name| !name.is_empty())
+        nested
+            .or_else(flat)
+            .map(str::to_owned)
+            .filter(|name| !name.is_empty())
     }
 }
 

@@ -40,7 +40,12 @@ impl Unit {
     /// Great-circle distance in kilometres, by the chord (exact for near points, unlike an arc
     /// cosine of nearly one).
     pub fn km_to(self, other: Self) -> f32 {
-        let square: f32 = self.0.iter().zip(other.0).map(|(a, b)| (a - b) * (a - b)).sum();
+        let square: f32 = self
+            .0
+            .iter()
+            .zip(other.0)
+            .map(|(a, b)| (a - b) * (a - b))
+            .sum();
         2.0 * EARTH_RADIUS_KM * (square.sqrt() / 2.0).min(1.0).asin()
     }
 }
@@ -66,13 +71,21 @@ mod tests {
             ((90.0, 0.0), (-90.0, 0.0), 20015.0),
         ] {
             let measured = km(from, to);
-            assert!((measured - expected).abs() <= expected * 0.01, "{from:?} {to:?} {measured}");
+            assert!(
+                (measured - expected).abs() <= expected * 0.01,
+                "{from:?} {to:?} {measured}"
+            );
         }
     }
 
     #[test]
     fn coordinates_out_of_range_are_refused() {
-        for (lat, lon) in [(90.1, 0.0), (0.0, 180.1), (f64::NAN, 0.0), (0.0, f64::INFINITY)] {
+        for (lat, lon) in [
+            (90.1, 0.0),
+            (0.0, 180.1),
+            (f64::NAN, 0.0),
+            (0.0, f64::INFINITY),
+        ] {
             assert_eq!(Point::checked(lat, lon), None);
         }
     }

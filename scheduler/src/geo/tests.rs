@@ -14,6 +14,7 @@ fn write_database(file: &Path, records: &[(&str, Value)]) {
         let data = writer.insert_value(record).unwrap();
         writer.insert_node(net.parse::<IpAddrWithMask>().unwrap(), data);
     }
+    writer.metadata.binary_format_major_version = 2;
     writer.metadata.ip_version = maxminddb_writer::metadata::IpVersion::V4;
     let file = std::fs::File::create(file).unwrap();
     writer.write_to(file).unwrap();
@@ -44,7 +45,10 @@ fn flat() -> Vec<(&'static str, Value)> {
             json!({"city": "Berlin", "country_code": "DE", "latitude": 52.5, "longitude": 13.4,
                    "state1": "Land Berlin", "postcode": "", "timezone": ""}),
         ),
-        ("82.0.0.0/8", json!({"country_code": "US", "state1": "Virginia", "city": ""})),
+        (
+            "82.0.0.0/8",
+            json!({"country_code": "US", "state1": "Virginia", "city": ""}),
+        ),
         ("83.0.0.0/8", json!({"country_code": "US"})),
         ("84.0.0.0/8", json!({"country_code": "ZZ"})),
     ]
@@ -61,10 +65,19 @@ fn both_schemas_give_the_same_places() {
     for (name, records) in [("nested", nested()), ("flat", flat())] {
         let file = dir.path().join(name);
         write_database(&file, &records);
-        let geo = load(Config { databases: vec![file], ..Config::default() });
+        let geo = load(Config {
+            databases: vec![file],
+            ..Config::default()
+        });
         for (address, point, country, source, city) in [
             ("81.1.2.3", (52.5, 13.4), "DE", Source::Database, "Berlin"),
-            ("::ffff:81.1.2.3", (52.5, 13.4), "DE", Source::Database, "Berlin"),
+            (
+                "::ffff:81.1.2.3",
+                (52.5, 13.4),
+                "DE",
+                Source::Database,
+                "Berlin",
+            ),
             ("82.1.2.3", virginia, "US", Source::State, ""),
             ("83.1.2.3", states, "US", Source::Country, ""),
             ("84.1.2.3", (1.0, 2.0), "", Source::Default, ""),
@@ -75,7 +88,11 @@ fn both_schemas_give_the_same_places() {
             let located = geo.locate(address);
             let seen = (located.country_code(), located.source, geo.name(address));
             assert_eq!(seen, (country, source, city.to_owned()), "{name} {address}");
-            assert_eq!(located.point, Point::checked(point.0, point.1).unwrap(), "{name} {address}");
+            assert_eq!(
+                located.point,
+                Point::checked(point.0, point.1).unwrap(),
+                "{name} {address}"
+            );
         }
     }
 }
@@ -100,9 +117,20 @@ fn zones_come_before_databases_and_hold_for_private_addresses() {
     let dir = tempfile::tempdir().unwrap();
     let (database, zones) = (dir.path().join("db"), dir.path().join("zones.csv"));
     write_database(&database, &[("10.0.0.0/8", json!({"country_code": "DE"}))]);
-    std::fs::write(&zones, "81.5.0.0/16,31.2,121.5,Shanghai\n127.0.0.0/8,39.0,-77.5,Here\n").unwrap();
-    let default = Some(Point { lat: 50.0, lon: 8.0 });
-    let geo = load(Config { databases: vec![database], zones: Some(zones), default });
+    std::fs::write(
+        &zones,
+        "81.5.0.0/16,31.2,121.5,Shanghai\n127.0.0.0/8,39.0,-77.5,Here\n",
+    )
+    .unwrap();
+    let default = Some(Point {
+        lat: 50.0,
+        lon: 8.0,
+    });
+    let geo = load(Config {
+        databases: vec![database],
+        zones: Some(zones),
+        default,
+    });
     for (address, lat, source, name) in [
         ("81.5.1.1", 31.2, Source::Zone, "Shanghai"),
         ("127.0.0.1", 39.0, Source::Zone, "Here"),
@@ -122,7 +150,10 @@ fn a_later_database_is_asked_for_what_an_earlier_one_does_not_know() {
     let files = [dir.path().join("a"), dir.path().join("b")];
     write_database(&files[0], &[("81.0.0.0/8", json!({"country_code": "DE"}))]);
     write_database(&files[1], &[("91.0.0.0/8", json!({"country_code": "FR"}))]);
-    let geo = load(Config { databases: files.to_vec(), ..Config::default() });
+    let geo = load(Config {
+        databases: files.to_vec(),
+        ..Config::default()
+    });
     for (address, country) in [("81.0.0.1", "DE"), ("91.0.0.1", "FR")] {
         assert_eq!(geo.locate(address.parse().unwrap()).country_code(), country);
     }
@@ -132,16 +163,26 @@ fn a_later_database_is_asked_for_what_an_earlier_one_does_not_know() {
 fn a_changed_file_is_taken_and_a_bad_one_leaves_the_old_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("db");
-    let country = |geo: &Geo| geo.locate("81.0.0.1".parse().unwrap()).country_code().to_owned();
+    let country = |geo: &Geo| {
+        geo.locate("81.0.0.1".parse().unwrap())
+            .country_code()
+            .to_owned()
+    };
     write_database(&file, &[("81.0.0.0/8", json!({"country_code": "DE"}))]);
-    let geo = load(Config { databases: vec![file.clone()], ..Config::default() });
+    let geo = load(Config {
+        databases: vec![file.clone()],
+        ..Config::default()
+    });
     let seen = fingerprint(&geo.config);
 
     std::fs::write(&file, "half a file").unwrap();
     let seen = geo.reload_if_changed(seen);
     assert_eq!(country(&geo), "DE");
 
-    write_database(&file, &[("81.0.0.0/8", json!({"country_code": "FR", "city": "Paris"}))]);
+    write_database(
+        &file,
+        &[("81.0.0.0/8", json!({"country_code": "FR", "city": "Paris"}))],
+    );
     geo.reload_if_changed(seen);
     assert_eq!(country(&geo), "FR");
 }
@@ -152,22 +193,26 @@ fn a_missing_or_bad_file_is_refused_at_start() {
     let bad = dir.path().join("bad.csv");
     std::fs::write(&bad, "1.2.3.4\n").unwrap();
     for config in [
-        Config { databases: vec![dir.path().join("none")], ..Config::default() },
-        Config { databases: vec![bad.clone()], ..Config::default() },
-        Config { zones: Some(bad), ..Config::default() },
-        Config { default: Some(Point { lat: 99.0, lon: 0.0 }), ..Config::default() },
+        Config {
+            databases: vec![dir.path().join("none")],
+            ..Config::default()
+        },
+        Config {
+            databases: vec![bad.clone()],
+            ..Config::default()
+        },
+        Config {
+            zones: Some(bad),
+            ..Config::default()
+        },
+        Config {
+            default: Some(Point {
+                lat: 99.0,
+                lon: 0.0,
+            }),
+            ..Config::default()
+        },
     ] {
         assert!(Geo::load(config, OWN).is_err());
-    }
-}
-
-#[test]
-#[ignore = "needs the vendors' files: WEIR_GEO_TEST=file cargo test -- --ignored --nocapture"]
-fn prints_a_real_database() {
-    let file = std::env::var("WEIR_GEO_TEST").unwrap();
-    let geo = load(Config { databases: vec![file.into()], ..Config::default() });
-    for address in ["8.8.8.8", "1.2.4.8", "81.2.69.142", "89.160.20.128", "200.160.2.3", "2001:218::1"] {
-        let address: IpAddr = address.parse().unwrap();
-        println!("{address} {:?} {:?}", geo.locate(address), geo.name(address));
     }
 }

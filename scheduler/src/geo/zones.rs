@@ -13,36 +13,39 @@ use super::sphere::Point;
 
 /// Networks and their places.
 #[derive(Default)]
-pub struct Zones {
+pub(super) struct Zones {
     v4: PrefixMap<Ipv4Net, Zone>,
     v6: PrefixMap<Ipv6Net, Zone>,
 }
 
 /// A named place that a network is at.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Zone {
+pub(super) struct Zone {
     /// Where it is.
-    pub point: Point,
+    pub(super) point: Point,
     /// What the operator calls it.
-    pub name: String,
+    pub(super) name: String,
 }
 
 impl Zones {
     /// Reads the TOML spelling.
-    pub fn from_toml(text: &str) -> Result<Self, Error> {
+    pub(super) fn from_toml(text: &str) -> Result<Self, Error> {
         let file: File = toml::from_str(text)?;
         Self::collect(file.zone.into_iter().map(Ok))
     }
 
     /// Reads the CSV spelling. A name may hold commas: it is the rest of the line.
-    pub fn from_csv(text: &str) -> Result<Self, Error> {
-        let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    pub(super) fn from_csv(text: &str) -> Result<Self, Error> {
+        let lines = text
+            .lines()
+            .enumerate()
+            .map(|(at, line)| (at + 1, line.trim()));
         let rows = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
         Self::collect(rows.map(|(at, line)| Row::from_csv(line).ok_or(Error::Line(at))))
     }
 
     /// The zone of the longest prefix that holds the address.
-    pub fn find(&self, address: IpAddr) -> Option<&Zone> {
+    pub(super) fn find(&self, address: IpAddr) -> Option<&Zone> {
         match address {
             IpAddr::V4(v4) => self.v4.get_lpm(&v4.into()).map(|(_, zone)| zone),
             IpAddr::V6(v6) => self.v6.get_lpm(&v6.into()).map(|(_, zone)| zone),
@@ -62,7 +65,10 @@ impl Zones {
 
     fn insert(&mut self, row: Row) -> Result<(), Error> {
         let point = Point::checked(row.lat, row.lon).ok_or(Error::Range(row.cidr))?;
-        let zone = Zone { point, name: row.name };
+        let zone = Zone {
+            point,
+            name: row.name,
+        };
         match row.cidr {
             IpNet::V4(net) => self.v4.insert(net.trunc(), zone),
             IpNet::V6(net) => self.v6.insert(net.trunc(), zone),
@@ -73,7 +79,7 @@ impl Zones {
 
 /// Why a coverage-zone file was refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// Not TOML of the expected shape.
     #[error(transparent)]
     Toml(#[from] toml::de::Error),
@@ -136,7 +142,10 @@ mod tests {
                     name = \"Frankfurt, am Main\"\n\
                     [[zone]]\ncidr = \"10.1.0.0/16\"\nlat = 31\nlon = 121\n\
                     [[zone]]\ncidr = \"fd00::/8\"\nlat = 39.0\nlon = -77.5\nname = \"Virginia\"\n";
-        for zones in [Zones::from_csv(CSV).unwrap(), Zones::from_toml(toml).unwrap()] {
+        for zones in [
+            Zones::from_csv(CSV).unwrap(),
+            Zones::from_toml(toml).unwrap(),
+        ] {
             let name = |address: &str| zones.find(address.parse().unwrap()).map(|z| z.name.clone());
             assert_eq!(name("10.2.3.4").as_deref(), Some("Frankfurt, am Main"));
             assert_eq!(name("10.1.3.4").as_deref(), Some(""));
@@ -149,10 +158,19 @@ mod tests {
     fn a_bad_line_is_named() {
         for (text, line) in [("10.0.0.0/8,1,2,a\nnonsense", 2), ("10.0.0.0/33,1,2", 1)] {
             let refused = Zones::from_csv(text).err().unwrap();
-            assert!(matches!(refused, Error::Line(at) if at == line), "{refused}");
+            assert!(
+                matches!(refused, Error::Line(at) if at == line),
+                "{refused}"
+            );
         }
-        assert!(matches!(Zones::from_csv("10.0.0.0/8,91,0,x"), Err(Error::Range(_))));
-        assert!(matches!(Zones::from_toml("[[zone]]\ncidr = 1"), Err(Error::Toml(_))));
+        assert!(matches!(
+            Zones::from_csv("10.0.0.0/8,91,0,x"),
+            Err(Error::Range(_))
+        ));
+        assert!(matches!(
+            Zones::from_toml("[[zone]]\ncidr = 1"),
+            Err(Error::Toml(_))
+        ));
     }
 
     proptest! {

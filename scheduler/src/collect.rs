@@ -1,0 +1,2 @@
+//! Takes samples.
+pub mod registry;

@@ -1,0 +1,317 @@
+//! Sans-IO: what is known of every node and stream, from samples, silence and operators' orders.
+//!
+//! A node is down when it says that it leaves or has been silent for [`SILENCE_MS`]; it is forgotten
+//! [`FORGET_MS`] later. A stream ends when its living origin no longer lists it; when the origin
+//! itself is gone or was restarted, the stream stays for [`LINGER_MS`] so that its publisher can
+//! come back to it. Times are the caller's monotonic milliseconds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use cluster::node::{NodeId, Role};
+use cluster::plan::{Health, Kick, Plan};
+use cluster::sample::{MAX_BATCH, Sample, State};
+use cluster::stream::{StreamKey, StreamRecord};
+
+use crate::plan::{Facts, plan};
+use crate::snapshot::{NodeView, Policy, Sent, Snapshot};
+
+/// All that a scheduler knows.
+#[derive(Default)]
+pub struct Registry {
+    nodes: BTreeMap<NodeId, NodeView>,
+    streams: Arc<HashMap<StreamKey, Arc<StreamRecord>>>,
+    /// Streams whose origin is gone, and since when.
+    orphans: HashMap<StreamKey, u64>,
+    drains: BTreeSet<NodeId>,
+    kicks: BTreeMap<StreamKey, u64>,
+    plan: Arc<Plan>,
+    policy: Policy,
+    last_number: u16,
+    ticked_ms: u64,
+    changed: bool,
+}
+
+/// Why samples were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The report names another node than its certificate.
+    #[error("a sample names another node than the certificate")]
+    Identity,
+    /// None or too many samples.
+    #[error("a report carries 1 to {MAX_BATCH} samples")]
+    Batch,
+    /// A public address that no viewer may be sent to.
+    #[error("public_url must be http:// or https:// and a host, without path or query")]
+    PublicUrl,
+    /// The scheduler knows enough nodes already.
+    #[error("more than {MAX_NODES} nodes")]
+    TooManyNodes,
+}
+
+impl Registry {
+    /// An empty registry that goes on after `plan`, with the orders kept in the store.
+    pub fn new(policy: Policy, plan: Plan, drains: BTreeSet<NodeId>, kicks: Vec<Kick>) -> Self {
+        let kicks = kicks
+            .into_iter()
+            .map(|kick| (kick.key, kick.until_ms))
+            .collect();
+        Self {
+            policy,
+            plan: Arc::new(plan),
+            drains,
+            kicks,
+            changed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the samples of the node that its certificate names `peer`. Of several the newest counts.
+    pub fn take(&mut self, now: u64, peer: &str, samples: Vec<Sample>) -> Result<(), Refused> {
+        let count = samples.len();
+        if samples.iter().any(|sample| sample.node.id.as_str() != peer) {
+            return Err(Refused::Identity);
+        }
+        let newest = samples
+            .into_iter()
+            .next_back()
+            .filter(|_| count <= MAX_BATCH);
+        let mut newest = newest.ok_or(Refused::Batch)?;
+        if newest.node.role == Role::Edge && !is_public_url(&newest.node.public_url) {
+            return Err(Refused::PublicUrl);
+        }
+        let number = self.number(&newest.node.id).ok_or(Refused::TooManyNodes)?;
+        let listed = std::mem::take(&mut newest.streams);
+        let restarted = self.see(now, number, newest);
+        self.list(now, peer, listed, restarted);
+        Ok(())
+    }
+
+    /// Notices silence and ends what has lasted long enough.
+    pub fn tick(&mut self, now: u64) {
+        // A scheduler that was itself suspended has no right to call others silent.
+        let gap = now.saturating_sub(self.ticked_ms);
+        let slept = if gap > STALL_MS { gap } else { 0 };
+        self.ticked_ms = now;
+        for view in self.nodes.values_mut() {
+            view.seen_ms += if view.health == Health::Down {
+                0
+            } else {
+                slept.min(now - view.seen_ms)
+            };
+        }
+        let known = self.nodes.len();
+        self.nodes
+            .retain(|_, view| now - view.seen_ms < SILENCE_MS + FORGET_MS);
+        self.changed |= self.nodes.len() != known;
+        self.judge(now);
+        self.end_orphans(now);
+    }
+
+    /// Whether anything that the plan tells has changed since it was made.
+    pub fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// A view of everything, with a plan that is new only if its content is.
+    pub fn snapshot(&mut self, unix_ms: u64) -> Snapshot {
+        let running = self.kicks.len();
+        self.kicks.retain(|_, until| unix_ms < *until);
+        if std::mem::take(&mut self.changed) || self.kicks.len() != running {
+            let kicks = self.kicks.iter();
+            let facts = Facts {
+                nodes: self.nodes.values(),
+                streams: self.streams.values().map(AsRef::as_ref),
+                kicks: kicks.map(|(key, until)| Kick {
+                    key: key.clone(),
+                    until_ms: *until,
+                }),
+            };
+            if let Some(next) = plan(&self.plan, facts) {
+                self.plan = Arc::new(next);
+            }
+        }
+        Snapshot {
+            nodes: self.nodes.values().cloned().collect(),
+            streams: self.streams.clone(),
+            plan: self.plan.clone(),
+            policy: self.policy,
+        }
+    }
+
+    /// Stops sending viewers to a node, whether it is known yet or not.
+    pub fn drain(&mut self, now: u64, node: NodeId) {
+        self.drains.insert(node);
+        self.judge(now);
+    }
+
+    /// Ends a drain; false when there was none.
+    pub fn undrain(&mut self, now: u64, node: &NodeId) -> bool {
+        let drained = self.drains.remove(node);
+        self.judge(now);
+        drained
+    }
+
+    /// Refuses a stream's publisher until the given Unix time.
+    pub fn kick(&mut self, kick: Kick) {
+        self.kicks.insert(kick.key, kick.until_ms);
+        self.changed = true;
+    }
+
+    /// The number of a known node, or a free one.
+    fn number(&mut self, id: &NodeId) -> Option<u16> {
+        if let Some(view) = self.nodes.get(id) {
+            return Some(view.number);
+        }
+        if self.nodes.len() >= MAX_NODES {
+            return None;
+        }
+        let taken: BTreeSet<u16> = self.nodes.values().map(|view| view.number).collect();
+        let mut number = self.last_number;
+        loop {
+            number = number.wrapping_add(1).max(1);
+            if !taken.contains(&number) {
+                self.last_number = number;
+                return Some(number);
+            }
+        }
+    }
+
+    /// Keeps the node's sample; true when it comes from a new process.
+    fn see(&mut self, now: u64, number: u16, sample: Sample) -> bool {
+        let before = self.nodes.get(&sample.node.id);
+        let restarted = before.is_some_and(|view| sample.seq < view.sample.seq);
+        self.changed |= before.is_none_or(|view| *view.node() != sample.node);
+        let sent = before
+            .map(|view| view.sent.clone())
+            .unwrap_or_else(|| Arc::new(Sent::default()));
+        let health = before.map_or(Health::Down, |view| view.health);
+        let id = sample.node.id.clone();
+        let mut view = NodeView::new(number, Arc::new(sample), sent);
+        view.seen_ms = now;
+        view.health = judged(&view, &self.drains, now);
+        self.changed |= view.health != health;
+        self.nodes.insert(id, view);
+        restarted
+    }
+
+    /// Brings the streams of one origin up to date.
+    fn list(&mut self, now: u64, origin: &str, listed: Vec<StreamRecord>, restarted: bool) {
+        let mine = |record: &StreamRecord| record.origin.as_str() == origin;
+        let gone: Vec<StreamKey> = {
+            let listed: BTreeSet<&StreamKey> = listed.iter().map(|record| &record.key).collect();
+            let before = self.streams.values().filter(|record| mine(record));
+            let gone = before.filter(|record| !listed.contains(&record.key));
+            gone.map(|record| record.key.clone()).collect()
+        };
+        for key in gone {
+            if restarted {
+                self.orphans.entry(key).or_insert(now);
+            } else if !self.orphans.contains_key(&key) {
+                self.end(&key);
+            }
+        }
+        for record in listed.into_iter().filter(mine) {
+            self.announce(record);
+        }
+    }
+
+    /// Takes a stream that its origin has now; of two origins the higher epoch is right.
+    fn announce(&mut self, record: StreamRecord) {
+        let known = self.streams.get(&record.key);
+        if known.is_some_and(|known| known.epoch > record.epoch && known.origin != record.origin) {
+            return;
+        }
+        self.changed |= known.is_none_or(|known| known.origin != record.origin);
+        self.orphans.remove(&record.key);
+        if known.is_none_or(|known| **known != record) {
+            Arc::make_mut(&mut self.streams).insert(record.key.clone(), Arc::new(record));
+        }
+    }
+
+    fn end(&mut self, key: &StreamKey) {
+        self.changed |= Arc::make_mut(&mut self.streams).remove(key).is_some();
+        self.orphans.remove(key);
+    }
+
+    fn end_orphans(&mut self, now: u64) {
+        let origins = self
+            .nodes
+            .values()
+            .filter(|view| view.node().role == Role::Origin);
+        let down = origins.filter(|view| view.health == Health::Down);
+        let down: BTreeSet<&NodeId> = down.map(|view| &view.node().id).collect();
+        if down.is_empty() && self.orphans.is_empty() {
+            return;
+        }
+        for record in self
+            .streams
+            .values()
+            .filter(|record| down.contains(&record.origin))
+        {
+            self.orphans.entry(record.key.clone()).or_insert(now);
+        }
+        let over = self
+            .orphans
+            .iter()
+            .filter(|(_, since)| now - **since >= LINGER_MS);
+        let over: Vec<StreamKey> = over.map(|(key, _)| key.clone()).collect();
+        over.iter().for_each(|key| self.end(key));
+    }
+
+    fn judge(&mut self, now: u64) {
+        for view in self.nodes.values_mut() {
+            let health = judged(view, &self.drains, now);
+            self.changed |= health != view.health;
+            view.health = health;
+        }
+    }
+}
+
+fn judged(view: &NodeView, drains: &BTreeSet<NodeId>, now: u64) -> Health {
+    let silent = now.saturating_sub(view.seen_ms) >= SILENCE_MS;
+    match view.sample.state {
+        State::Leaving => Health::Down,
+        _ if silent => Health::Down,
+        State::Draining => Health::Draining,
+        State::Serving if drains.contains(&view.node().id) => Health::Draining,
+        State::Serving => Health::Up,
+    }
+}
+
+/// Whether viewers may be sent there: `scheme://authority` in characters that need no escaping in
+/// a header, and nothing behind the authority that the stream's path would be glued to.
+fn is_public_url(url: &str) -> bool {
+    let authority = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    authority
+        .is_some_and(|host| (1..=MAX_AUTHORITY).contains(&host.len()) && host.bytes().all(plain))
+}
+
+/// A DNS name of 253 characters, a colon and a port.
+const MAX_AUTHORITY: usize = 259;
+
+/// Three missed heartbeats of one second, less the tick that notices it: a node killed just after a
+/// heartbeat is out of all answers within three seconds.
+pub const SILENCE_MS: u64 = 2_900;
+
+/// How often [`Registry::tick`] is to be called.
+pub const TICK_MS: u64 = 100;
+
+/// Ticks this far apart mean that this process was suspended, not that the others were silent.
+const STALL_MS: u64 = 1_000;
+
+/// Down nodes stay visible to operators for as long as they may wonder about them.
+const FORGET_MS: u64 = 600_000;
+
+/// How long a stream without an origin waits for it: a restart and an encoder's redial take
+/// seconds.
+const LINGER_MS: u64 = 30_000;
+
+/// Node numbers are 16 bits, and a snapshot is copied each second.
+const MAX_NODES: usize = 4_096;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+use cluster::plan::Mark;
+
+use super::*;
+use crate::snapshot::fixture::{FRANKFURT, sample, stream};
+
+fn registry() -> Registry {
+    let before = Plan::new(
+        Mark {
+            epoch: 3,
+            revision: 0,
+        },
+        vec![],
+        vec![],
+        vec![],
+    );
+    Registry::new(Policy::default(), before, BTreeSet::new(), Vec::new())
+}
+
+fn edge(seq: u64) -> Sample {
+    Sample {
+        seq,
+        ..sample("edge", Role::Edge, FRANKFURT)
+    }
+}
+
+fn origin(seq: u64, streams: &[&str]) -> Sample {
+    let streams = streams.iter().map(|key| stream(key, "origin")).collect();
+    Sample {
+        seq,
+        streams,
+        ..sample("origin", Role::Origin, FRANKFURT)
+    }
+}
+
+fn take(registry: &mut Registry, now: u64, sample: Sample) {
+    let peer = sample.node.id.clone();
+    registry.take(now, peer.as_str(), vec![sample]).unwrap();
+}
+
+fn health(registry: &mut Registry) -> Health {
+    registry.snapshot(0).node("edge").unwrap().health
+}
+
+#[test]
+fn three_missed_heartbeats_take_a_node_out_within_three_seconds() {
+    let mut registry = registry();
+    take(&mut registry, 0, edge(0));
+    let mut now = 0;
+    while health(&mut registry) == Health::Up {
+        now += TICK_MS;
+        registry.tick(now);
+    }
+    assert!((2_500..=3_000).contains(&now), "{now}");
+    take(&mut registry, now + 500, edge(1));
+    assert_eq!(health(&mut registry), Health::Up);
+}
+
+#[test]
+fn a_scheduler_that_slept_calls_nobody_silent() {
+    let mut registry = registry();
+    take(&mut registry, 0, edge(0));
+    registry.tick(100);
+    registry.tick(60_000);
+    assert_eq!(health(&mut registry), Health::Up);
+    (60_000..63_100)
+        .step_by(100)
+        .for_each(|now| registry.tick(now));
+    assert_eq!(health(&mut registry), Health::Down);
+}
+
+#[test]
+fn states_and_drains_show_at_once() {
+    for (state, drained, expected) in [
+        (State::Serving, false, Health::Up),
+        (State::Serving, true, Health::Draining),
+        (State::Draining, false, Health::Draining),
+        (State::Leaving, false, Health::Down),
+        (State::Leaving, true, Health::Down),
+    ] {
+        let mut registry = registry();
+        let id = NodeId::parse("edge").unwrap();
+        if drained {
+            registry.drain(0, id.clone());
+        }
+        take(&mut registry, 0, Sample { state, ..edge(0) });
+        assert_eq!(health(&mut registry), expected, "{state:?} {drained}");
+        assert_eq!(registry.undrain(0, &id), drained);
+        let undrained = if drained && state == State::Serving {
+            Health::Up
+        } else {
+            expected
+        };
+        assert_eq!(health(&mut registry), undrained);
+    }
+}
+
+#[test]
+fn reports_that_cannot_be_right_are_refused() {
+    let url = |url: &str| {
+        let mut sample = edge(0);
+        sample.node.public_url = url.to_owned();
+        vec![sample]
+    };
+    let rows = [
+        (vec![], Err(Refused::Batch)),
+        (vec![edge(0); MAX_BATCH + 1], Err(Refused::Batch)),
+        (vec![edge(0), origin(0, &[])], Err(Refused::Identity)),
+        (vec![edge(0), edge(1)], Ok(())),
+        (url("https://[2001:db8::1]:8443"), Ok(())),
+        (url("http://edge/"), Err(Refused::PublicUrl)),
+        (url("http://"), Err(Refused::PublicUrl)),
+        (url("ftp://edge"), Err(Refused::PublicUrl)),
+        (url("javascript:alert(1)"), Err(Refused::PublicUrl)),
+        (url("http://a@b"), Err(Refused::PublicUrl)),
+        (url("http://a\r\nSet-Cookie: x"), Err(Refused::PublicUrl)),
+        (url("http://a?b"), Err(Refused::PublicUrl)),
+    ];
+    for (samples, expected) in rows {
+        let url = samples.first().map(|sample| sample.node.public_url.clone());
+        assert_eq!(registry().take(0, "edge", samples), expected, "{url:?}");
+    }
+    assert_eq!(
+        registry().take(0, "other", vec![edge(0)]),
+        Err(Refused::Identity)
+    );
+}
+
+#[test]
+fn nodes_are_bounded_and_numbered_apart() {
+    let mut registry = registry();
+    for n in 0..MAX_NODES {
+        take(
+            &mut registry,
+            0,
+            sample(&format!("n{n}"), Role::Edge, FRANKFURT),
+        );
+    }
+    let more = sample("more", Role::Edge, FRANKFURT);
+    assert_eq!(
+        registry.take(0, "more", vec![more]),
+        Err(Refused::TooManyNodes)
+    );
+    let numbers = registry
+        .snapshot(0)
+        .nodes
+        .iter()
+        .map(|view| view.number)
+        .collect::<BTreeSet<_>>();
+    assert!(numbers.len() == MAX_NODES && !numbers.contains(&0));
+}
+
+fn on_air(registry: &mut Registry) -> Vec<String> {
+    let snapshot = registry.snapshot(0);
+    let mut keys: Vec<_> = snapshot.streams.keys().map(|key| key.to_string()).collect();
+    let planned: Vec<_> = snapshot
+        .plan
+        .streams
+        .iter()
+        .map(|it| it.key.to_string())
+        .collect();
+    keys.sort();
+    assert_eq!(keys, planned);
+    keys
+}
+
+#[test]
+fn a_stream_ends_with_its_publisher_but_outlives_its_origins_restart() {
+    let mut registry = registry();
+    take(&mut registry, 0, origin(5, &["live/a", "live/b"]));
+    assert_eq!(on_air(&mut registry), ["live/a", "live/b"]);
+    take(&mut registry, 1_000, origin(6, &["live/a"]));
+    assert_eq!(
+        on_air(&mut registry),
+        ["live/a"],
+        "the origin lives and lists it no more"
+    );
+
+    take(&mut registry, 2_000, origin(0, &[]));
+    take(&mut registry, 3_000, origin(1, &[]));
+    registry.tick(3_100);
+    assert_eq!(
+        on_air(&mut registry),
+        ["live/a"],
+        "the origin was restarted"
+    );
+    take(&mut registry, 4_000, origin(2, &["live/a"]));
+    take(&mut registry, 5_000, origin(3, &[]));
+    assert_eq!(
+        on_air(&mut registry),
+        [""; 0],
+        "the publisher came back and left"
+    );
+}
+
+#[test]
+fn streams_of_an_origin_that_stays_away_end_after_a_while() {
+    let mut registry = registry();
+    take(&mut registry, 0, origin(5, &["live/a"]));
+    let ended = (0..60_000).step_by(100).find(|now| {
+        registry.tick(*now);
+        on_air(&mut registry).is_empty()
+    });
+    let ended = ended.unwrap();
+    assert!((LINGER_MS..LINGER_MS + 4_000).contains(&ended), "{ended}");
+}
+
+#[test]
+fn an_origin_can_only_list_streams_of_its_own_and_the_higher_epoch_wins() {
+    let mut registry = registry();
+    let claim = |origin: &str, by: &str, epoch| {
+        let streams = vec![StreamRecord {
+            epoch,
+            ..stream("live/a", origin)
+        }];
+        Sample {
+            streams,
+            ..sample(by, Role::Origin, FRANKFURT)
+        }
+    };
+    let owner = |registry: &mut Registry| {
+        registry
+            .snapshot(0)
+            .stream("live/a")
+            .map(|record| record.origin.to_string())
+    };
+    take(&mut registry, 0, claim("one", "two", 1));
+    assert_eq!(owner(&mut registry), None);
+    take(&mut registry, 0, claim("one", "one", 2));
+    take(&mut registry, 0, claim("two", "two", 1));
+    assert_eq!(owner(&mut registry).as_deref(), Some("one"));
+    take(&mut registry, 0, claim("two", "two", 3));
+    assert_eq!(owner(&mut registry).as_deref(), Some("two"));
+}
+
+#[test]
+fn the_revision_moves_only_when_the_content_does() {
+    let mut registry = registry();
+    let mark = |registry: &mut Registry| registry.snapshot(1_000).plan.mark;
+    let start = mark(&mut registry);
+    assert_eq!(
+        start,
+        Mark {
+            epoch: 3,
+            revision: 0
+        }
+    );
+
+    take(&mut registry, 0, edge(0));
+    assert_eq!(mark(&mut registry).revision, 1);
+    let mut quiet = edge(1);
+    quiet.egress_bps = 77;
+    take(&mut registry, 1_000, quiet);
+    registry.tick(1_100);
+    assert_eq!(mark(&mut registry).revision, 1, "load is no part of a plan");
+
+    take(&mut registry, 1_200, origin(0, &["live/a"]));
+    assert_eq!(mark(&mut registry).revision, 2);
+    registry.kick(Kick {
+        key: StreamKey::parse("live/a").unwrap(),
+        until_ms: 2_000,
+    });
+    assert_eq!(mark(&mut registry).revision, 3);
+    assert_eq!(registry.snapshot(1_999).plan.kicks.len(), 1);
+    let after = registry.snapshot(2_000);
+    assert_eq!(
+        (after.plan.kicks.len(), after.plan.mark.revision),
+        (0, 4),
+        "the kick is over"
+    );
+}
+
+#[test]
+fn a_node_long_gone_is_forgotten() {
+    let mut registry = registry();
+    take(&mut registry, 0, edge(0));
+    (0..SILENCE_MS + FORGET_MS + 200)
+        .step_by(100)
+        .for_each(|now| registry.tick(now));
+    assert!(registry.snapshot(0).nodes.is_empty());
+}
+
+#[test]
+fn what_was_sent_before_a_sample_is_counted_by_the_sample() {
+    let mut registry = registry();
+    take(&mut registry, 0, edge(0));
+    registry
+        .snapshot(0)
+        .node("edge")
+        .unwrap()
+        .sent
+        .add(1_000_000);
+    let load = |registry: &mut Registry| registry.snapshot(0).node("edge").unwrap().load().worst();
+    assert_eq!(load(&mut registry), 0.001);
+    take(&mut registry, 1_000, edge(1));
+    assert_eq!(load(&mut registry), 0.0);
+}

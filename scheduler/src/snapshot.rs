@@ -1,0 +1,219 @@
+//! Sans-IO: one immutable view of the cluster, as every decision of a moment sees it.
+//!
+//! A snapshot never changes; `collect` makes a new one at least once a second and shells swap the
+//! pointer. The only moving part is [`Sent`]: the viewers sent to a node by this scheduler, counted
+//! up for ever, of which a snapshot remembers how many its sample already includes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cluster::node::{Capacity, Node, Role};
+use cluster::plan::{Health, Plan};
+use cluster::sample::Sample;
+use cluster::stream::{StreamKey, StreamRecord};
+
+use crate::geo::{Point, Unit};
+
+/// The cluster at one moment.
+#[derive(Default)]
+pub struct Snapshot {
+    /// All known nodes.
+    pub nodes: Vec<NodeView>,
+    /// Streams on air.
+    pub streams: Arc<HashMap<StreamKey, Arc<StreamRecord>>>,
+    /// The plan made from it.
+    pub plan: Arc<Plan>,
+    /// Steering settings.
+    pub policy: Policy,
+}
+
+/// What steering may be told by the operator.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Edges this much farther than the nearest usable one count as equally near.
+    pub rtt_slack_ms: f32,
+    /// Share of its capacity at which an edge gets no new viewers.
+    pub full_at: f32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            rtt_slack_ms: 10.0,
+            full_at: 0.95,
+        }
+    }
+}
+
+/// A node in a snapshot.
+#[derive(Clone)]
+pub struct NodeView {
+    /// Stands for the node in places too small for its id; never 0.
+    pub number: u16,
+    /// Its newest sample, with its description.
+    pub sample: Arc<Sample>,
+    /// When that came, on the scheduler's monotonic clock.
+    pub seen_ms: u64,
+    /// Whether it may be used.
+    pub health: Health,
+    /// Where it stands.
+    pub unit: Unit,
+    /// Its own random number, the same in every scheduler.
+    pub seed: u64,
+    /// Viewers at the time of the sample.
+    pub viewers: u32,
+    /// Viewers sent there by this scheduler.
+    pub sent: Arc<Sent>,
+    /// Of those, what the sample includes.
+    pub counted: Count,
+}
+
+/// Viewers sent to a node, with what they pull.
+#[derive(Debug, Default)]
+pub struct Sent {
+    viewers: AtomicU64,
+    egress_bps: AtomicU64,
+}
+
+/// A reading of [`Sent`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Viewers.
+    pub viewers: u64,
+    /// The bit rates of their streams, added up.
+    pub egress_bps: u64,
+}
+
+impl Sent {
+    /// Counts one more viewer.
+    pub fn add(&self, bitrate_bps: u64) {
+        self.viewers.fetch_add(1, Ordering::Relaxed);
+        self.egress_bps.fetch_add(bitrate_bps, Ordering::Relaxed);
+    }
+
+    /// All counted so far.
+    pub fn count(&self) -> Count {
+        Count {
+            viewers: self.viewers.load(Ordering::Relaxed),
+            egress_bps: self.egress_bps.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Snapshot {
+    /// The stream of that name, when it is on air.
+    pub fn stream(&self, key: &str) -> Option<&Arc<StreamRecord>> {
+        self.streams.get(key)
+    }
+
+    /// The node of that id.
+    pub fn node(&self, id: &str) -> Option<&NodeView> {
+        self.nodes.iter().find(|view| view.node().id.as_str() == id)
+    }
+}
+
+impl NodeView {
+    /// A node as its sample shows it, with nothing sent there since.
+    pub fn new(number: u16, sample: Arc<Sample>, sent: Arc<Sent>) -> Self {
+        let place = &sample.node.place;
+        Self {
+            number,
+            seen_ms: 0,
+            health: Health::Up,
+            unit: Point {
+                lat: place.lat,
+                lon: place.lon,
+            }
+            .unit(),
+            seed: hash(sample.node.id.as_str().as_bytes()),
+            viewers: sample.total_viewers(),
+            counted: sent.count(),
+            sent,
+            sample,
+        }
+    }
+
+    /// The node's description.
+    pub fn node(&self) -> &Node {
+        &self.sample.node
+    }
+
+    /// Whether viewers can be sent here at all.
+    pub fn is_edge(&self) -> bool {
+        self.node().role == Role::Edge
+    }
+
+    /// What it carries now: the sample and everyone sent there since, as shares of its capacity.
+    pub fn load(&self) -> Load {
+        let now = self.sent.count();
+        let viewers = u64::from(self.viewers) + (now.viewers - self.counted.viewers);
+        let egress_bps = self.sample.egress_bps + (now.egress_bps - self.counted.egress_bps);
+        let capacity = &self.node().capacity;
+        let share = |load: u64, of: u64| (of > 0).then(|| load as f32 / of as f32);
+        let unlimited = *capacity == Capacity::default();
+        let most = if unlimited {
+            NOMINAL_VIEWERS
+        } else {
+            capacity.viewers.into()
+        };
+        Load {
+            viewers: share(viewers, most),
+            egress: share(egress_bps, capacity.egress_bps),
+            unlimited,
+        }
+    }
+
+    /// How many more draws than another node it should get: its capacity in some fixed unit.
+    pub fn weight(&self) -> f32 {
+        let capacity = &self.node().capacity;
+        match (capacity.egress_bps, capacity.viewers) {
+            (0, 0) => 1.0,
+            (0, viewers) => viewers as f32 / NOMINAL_VIEWERS as f32,
+            (bps, _) => bps as f32 / NOMINAL_EGRESS_BPS,
+        }
+    }
+}
+
+/// Shares of a node's capacity in use.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Of its viewers, when limited; of a nominal node's when nothing is.
+    pub viewers: Option<f32>,
+    /// Of its egress, when limited.
+    pub egress: Option<f32>,
+    /// Whether the node has no limit, so that it is never full.
+    pub unlimited: bool,
+}
+
+impl Load {
+    /// The larger share.
+    pub fn worst(self) -> f32 {
+        self.viewers.unwrap_or(0.0).max(self.egress.unwrap_or(0.0))
+    }
+}
+
+/// What a node without limits is compared against: 10,000 viewers or 10 Gbit/s, a usual server.
+/// Only the ratio between nodes matters.
+const NOMINAL_VIEWERS: u64 = 10_000;
+const NOMINAL_EGRESS_BPS: f32 = 10e9;
+
+/// A hash that is the same in every process and version: FNV-1a, then mixed.
+pub fn hash(bytes: &[u8]) -> u64 {
+    let fnv = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    mix(fnv)
+}
+
+/// The finaliser of SplitMix64: every bit of the input moves every bit of the output.
+pub fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;
