@@ -8,3 +8,6 @@ pub mod node;
 pub mod stream;
 pub mod sample;
 pub mod plan;
+pub mod token;
+pub mod usage;
+pub mod config;

@@ -1,0 +1,201 @@
+//! Sans-IO: what a token says, and whether that allows what its bearer attempts.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::{Refusal, SKEW_S};
+use crate::node::{NodeId, check_name, shortened};
+use crate::stream::StreamKey;
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The streams it is for.
+    pub stream: Pattern,
+    /// What it allows.
+    pub action: Action,
+    /// Unix time from which it is void. 0, as when left out, is refused.
+    #[serde(rename = "exp", default, deserialize_with = "numeric_date")]
+    pub exp_s: u64,
+    /// Unix time before which it is void.
+    #[serde(
+        rename = "nbf",
+        default,
+        deserialize_with = "numeric_date",
+        skip_serializing_if = "is_zero"
+    )]
+    pub nbf_s: u64,
+    /// The edges it is for; any when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edges: Option<Vec<NodeId>>,
+    /// The client addresses it is for; any when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpNet>,
+    /// An entitlement for logs and hooks, opaque to Weir.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// How many viewers may use it at one time at an edge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<u32>,
+}
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// To push the stream.
+    Publish,
+    /// To watch it.
+    Play,
+}
+
+/// What the bearer of a token attempts, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// What to do.
+    pub action: Action,
+    /// With which stream.
+    pub stream: &'a StreamKey,
+    /// At which node; none where a token for any edges is welcome, as at a scheduler.
+    pub node: Option<&'a NodeId>,
+    /// From where.
+    pub client: IpAddr,
+}
+
+impl Claims {
+    /// Leave for an action until a Unix time, with no further limit.
+    pub fn new(stream: Pattern, action: Action, exp_s: u64) -> Self {
+        Self {
+            stream,
+            action,
+            exp_s,
+            nbf_s: 0,
+            edges: None,
+            client: None,
+            label: None,
+            max_sessions: None,
+        }
+    }
+
+    /// Whether these claims allow the attempt at that Unix time.
+    pub(super) fn allow(&self, what: &Attempt<'_>, now_s: u64) -> Result<(), Refusal> {
+        if self.exp_s == 0 {
+            return Err(Refusal::NoExpiry);
+        }
+        if now_s >= self.exp_s.saturating_add(SKEW_S) {
+            return Err(Refusal::Expired);
+        }
+        if now_s.saturating_add(SKEW_S) < self.nbf_s {
+            return Err(Refusal::NotYet);
+        }
+        if self.action != what.action {
+            return Err(Refusal::Action);
+        }
+        if !self.stream.matches(what.stream) {
+            return Err(Refusal::Stream);
+        }
+        if let (Some(edges), Some(node)) = (&self.edges, what.node)
+            && !edges.contains(node)
+        {
+            return Err(Refusal::Edge);
+        }
+        if self
+            .client
+            .is_some_and(|prefix| !prefix.contains(&what.client.to_canonical()))
+        {
+            return Err(Refusal::Client);
+        }
+        Ok(())
+    }
+}
+
+/// The prefix that a token may be bound to: small enough that a neighbour's token is useless,
+/// large enough that a client keeps it when its host part changes.
+pub(super) fn prefix_of(client: IpAddr) -> IpNet {
+    let client = client.to_canonical();
+    let bits = if client.is_ipv4() { 24 } else { 48 };
+    IpNet::new(client, bits)
+        .expect("24 and 48 are prefix lengths")
+        .trunc()
+}
+
+/// The streams a token is for: one, as `live/x`, or all of an application, as `live/*`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Pattern {
+    /// This one.
+    One(StreamKey),
+    /// All of this application.
+    App(String),
+}
+
+/// Why a text is not a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a stream pattern: use app/name, or app/* for all of an application")]
+pub struct InvalidPattern(String);
+
+impl Pattern {
+    /// The pattern, if the text is one.
+    pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        let pattern = match text.strip_suffix("/*") {
+            Some(app) => check_name(app).ok().map(|()| Self::App(app.into())),
+            None => StreamKey::parse(text).ok().map(Self::One),
+        };
+        pattern.ok_or_else(|| InvalidPattern(shortened(text)))
+    }
+
+    /// Whether the stream is one of these.
+    pub fn matches(&self, stream: &StreamKey) -> bool {
+        match self {
+            Self::One(key) => key == stream,
+            Self::App(app) => app == stream.app(),
+        }
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = InvalidPattern;
+    fn try_from(text: String) -> Result<Self, InvalidPattern> {
+        Self::parse(&text)
+    }
+}
+
+impl From<StreamKey> for Pattern {
+    fn from(key: StreamKey) -> Self {
+        Self::One(key)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(key) => f.write_str(key.as_str()),
+            Self::App(app) => write!(f, "{app}/*"),
+        }
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// A NumericDate (RFC 7519 section 2) in whole seconds: other signers write `1700000000.25` too.
+fn numeric_date<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(from)?;
+    let seconds = number.as_u64().or_else(|| {
+        let fraction = number
+            .as_f64()
+            .filter(|f| (0.0..u64::MAX as f64).contains(f));
+        fraction.map(|f| f as u64)
+    });
+    seconds.ok_or_else(|| de::Error::custom("a time is seconds since 1970"))
+}
+
+fn is_zero(seconds: &u64) -> bool {
+    *seconds == 0
+}

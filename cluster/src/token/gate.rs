@@ -1,0 +1,145 @@
+//! The gate of a node: which actions need a token, by configuration, and the keys to check it.
+//!
+//! A token that is presented is always checked, also where none is needed: a wrong one is never
+//! better than none.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::claims::prefix_of;
+use super::{Action, Attempt, Claims, KeyError, Keys, Refusal};
+use crate::config::Secret;
+use crate::stream::StreamKey;
+
+/// `[tokens]`: who may publish and who may watch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Tokens")]
+pub struct Config {
+    /// Keys that sign and verify tokens: the first signs, both verify.
+    /// Leave this out and every node derives the same key from `[cluster] secret`.
+    /// To replace a key, put the new one first and keep the old one second on all nodes until the
+    /// last token signed with it has expired; then remove it.
+    pub keys: Vec<KeyConfig>,
+    /// `"required"`: a publisher must present a token.
+    /// `"open"`: whoever reaches the port may publish.
+    pub publish: Demand,
+    /// `"required"`: a viewer must present a token, to the scheduler or straight to an edge.
+    /// `"open"`: anybody may watch.
+    pub play: Demand,
+    /// How long a viewer may take from being redirected to joining the edge.
+    /// It limits joining, not watching.
+    pub ttl: transport::config::Duration,
+    /// Bind the token of a redirect to the viewer's network (IPv4 /24, IPv6 /48).
+    /// It stops the sharing of links, and it refuses viewers who change networks on the way or
+    /// reach the scheduler by IPv6 and the edge by IPv4.
+    pub bind_client: bool,
+}
+
+/// One key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "TokenKey")]
+pub struct KeyConfig {
+    /// Its name, in each token that it signed (the JWT header `kid`).
+    pub kid: String,
+    /// At least 32 bytes of text: make one with `openssl rand -hex 32`.
+    /// The bytes of the text itself are the key; your own application may sign with the same.
+    pub secret: Secret,
+}
+
+/// Whether a token is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Demand {
+    /// It is.
+    Required,
+    /// It is not.
+    Open,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            publish: Demand::Required,
+            play: Demand::Open,
+            ttl: transport::config::Duration::from_secs(300),
+            bind_client: false,
+        }
+    }
+}
+
+/// What a node demands of publishers and viewers.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    keys: Keys,
+    publish: Demand,
+    play: Demand,
+    ttl: Duration,
+    bind_client: bool,
+}
+
+impl Gate {
+    /// The gate that the configuration describes.
+    pub fn load(config: &Config, cluster_secret: &Secret) -> Result<Self, KeyError> {
+        let keys = match config.keys.as_slice() {
+            [] => Keys::derive(cluster_secret.expose())?,
+            keys => Keys::new(
+                keys.iter()
+                    .map(|k| (k.kid.as_str(), k.secret.expose().as_bytes())),
+            )?,
+        };
+        let &Config {
+            publish,
+            play,
+            ttl,
+            bind_client,
+            ..
+        } = config;
+        Ok(Self {
+            keys,
+            publish,
+            play,
+            ttl: ttl.get(),
+            bind_client,
+        })
+    }
+
+    /// Whether the attempt is allowed, and the claims of the token if there was one.
+    pub fn check(
+        &self,
+        token: Option<&str>,
+        what: &Attempt<'_>,
+        now_s: u64,
+    ) -> Result<Option<Claims>, Refusal> {
+        let demand = match what.action {
+            Action::Publish => self.publish,
+            Action::Play => self.play,
+        };
+        match (token, demand) {
+            (Some(token), _) => self.keys.verify(token, what, now_s).map(Some),
+            (None, Demand::Open) => Ok(None),
+            (None, Demand::Required) => Err(Refusal::Missing),
+        }
+    }
+
+    /// The claims for a viewer who is about to be redirected: valid for the configured time, and
+    /// bound to the viewer's network if so configured. Edges are for the caller to name.
+    pub fn redirect_claims(&self, stream: &StreamKey, client: IpAddr, now_s: u64) -> Claims {
+        let exp_s = now_s.saturating_add(self.ttl.as_secs());
+        let client = self.bind_client.then(|| prefix_of(client));
+        Claims {
+            client,
+            ..Claims::new(stream.clone().into(), Action::Play, exp_s)
+        }
+    }
+
+    /// The claims as a token.
+    pub fn sign(&self, claims: &Claims) -> String {
+        self.keys.sign(claims)
+    }
+}
