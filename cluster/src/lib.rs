@@ -2,7 +2,7 @@
 //! the scheduler decided, and who may publish or watch; and where the scheduler keeps its part.
 //!
 //! Knows no frame and no playback protocol. Nodes talk to schedulers (`agent`); only a scheduler
-//! opens a `store`.
+//! opens a [`store`].
 
 pub mod node;
 pub mod stream;
@@ -10,4 +10,5 @@ pub mod sample;
 pub mod plan;
 pub mod token;
 pub mod usage;
+pub mod store;
 pub mod config;
