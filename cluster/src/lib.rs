@@ -1,7 +1,7 @@
 //! What the nodes of a cluster agree on: who they are, what is on air, what they measured, what
 //! the scheduler decided, and who may publish or watch; and where the scheduler keeps its part.
 //!
-//! Knows no frame and no playback protocol. Nodes talk to schedulers (`agent`); only a scheduler
+//! Knows no frame and no playback protocol. Nodes talk to schedulers ([`agent`]); only a scheduler
 //! opens a [`store`].
 
 pub mod node;
@@ -11,4 +11,5 @@ pub mod plan;
 pub mod token;
 pub mod usage;
 pub mod store;
+pub mod agent;
 pub mod config;
