@@ -1,32 +1,34 @@
 //! The relay protocol over quinn: a thin shell around the session.
 //!
-//! The dialler subscribes, the acceptor serves; a node that does both does it on two connections.
+//! The dialler subscribes ([`Peer`]), the acceptor serves ([`serve`]); a node that does both does it on two
+//! connections. One control stream carries messages, each group its own unidirectional stream. Everything a peer can
+//! make us hold is bounded here, in the session or in the wire format; a peer that breaks the rules loses its own
+//! connection and nothing else. Endpoints, certificates and idle timeouts are transport's.
+
+mod peer;
+mod receive;
+mod send;
+mod serve;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout};
 
 use crate::track;
-use crate::wire::{self, Refusal, Start};
+use crate::wire::{self, Close, MAX_MESSAGE, Message, Messages, Refusal};
+
+pub use crate::session::Announced;
+pub use peer::{PathStats, Peer, SubscribeError, Subscription, Why};
+pub use serve::serve;
 
 /// The name in every node's certificate, asked for when dialling.
 pub const SERVER_NAME: &str = "node.weir";
-
-/// A stream that a node has, as its peers are told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announced {
-    /// The stream's name.
-    pub stream: String,
-    /// Its life.
-    pub epoch: u64,
-    /// The nodes it came through, the origin first, this node not among them.
-    pub hops: Vec<String>,
-}
 
 /// A stream as it is served to a peer.
 #[derive(Clone, Debug)]
@@ -42,7 +44,7 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Who has streams to serve.
 pub trait Source: Send + Sync + 'static {
-    /// The stream's groups, for the nodes in `hops` (this node's subscriber last, itself not among them).
+    /// The stream's groups, for the nodes in `hops`: those that will get it from here, the subscriber last.
     fn subscribe<'a>(
         &'a self,
         stream: &'a str,
@@ -57,131 +59,131 @@ pub trait Source: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The endpoint cannot dial.
-    #[error("cannot dial")]
+    #[error("cannot dial: {0}")]
     Connect(#[from] quinn::ConnectError),
     /// The connection was lost, or closed by the peer.
-    #[error("connection lost")]
-    Lost(#[from] quinn::ConnectionError),
+    #[error("connection lost: {0}")]
+    Lost(ConnectionError),
     /// The peer broke the protocol.
-    #[error("protocol: {0}")]
-    Protocol(#[from] wire::Error),
-    /// The peer speaks no version of ours.
+    #[error("protocol broken: {0}")]
+    Protocol(wire::Error),
+    /// The peer said something out of turn.
+    #[error("protocol broken: message out of turn")]
+    OutOfTurn,
+    /// No version in common.
     #[error("no version in common")]
     Version,
-    /// The peer did not answer in time.
-    #[error("no answer in time")]
+    /// The peer did not say or take something in time.
+    #[error("peer too slow")]
     Timeout,
+    /// A task of ours failed.
+    #[error("task failed: {0}")]
+    Task(tokio::task::JoinError),
+    /// The connection is not needed any more.
+    #[error("closed")]
+    Done,
 }
 
-/// Serves one accepted connection until the peer leaves; once `shutdown` is cancelled new subscriptions are refused,
-/// and it returns when the last one is gone.
-pub async fn serve(
-    connection: quinn::Connection,
-    node: &str,
-    source: Arc<dyn Source>,
-    shutdown: CancellationToken,
-) -> Result<(), Error> {
-    let _ = (connection, node, source, shutdown);
-    unimplemented!()
+/// How long a peer may take to make room for a control message.
+const WRITE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a connection may buffer in each direction: 1 Gbit/s over 130 ms.
+const WINDOW: u32 = 16 << 20;
+
+/// The stream of messages.
+struct Control {
+    send: SendStream,
+    recv: RecvStream,
+    messages: Messages,
 }
 
-/// A node we dialled, to subscribe at; a clone is the same connection, which closes with the last.
-#[derive(Clone, Debug)]
-pub struct Peer {}
-
-impl Peer {
-    /// Dials `addr` and says hello as `node`.
-    pub async fn connect(
-        endpoint: &quinn::Endpoint,
-        addr: SocketAddr,
-        node: &str,
-    ) -> Result<Self, Error> {
-        let _ = (endpoint, addr, node);
-        unimplemented!()
+impl Control {
+    fn new((send, recv): (SendStream, RecvStream)) -> Self {
+        Self {
+            send,
+            recv,
+            messages: Messages::default(),
+        }
     }
 
-    /// The peer's name.
-    pub fn remote_node(&self) -> &str {
-        unimplemented!()
+    /// The next message. Cancel-safe.
+    async fn read(&mut self) -> Result<Message, Error> {
+        loop {
+            if let Some(message) = self.messages.take().map_err(Error::Protocol)? {
+                return Ok(message);
+            }
+            match self.recv.read_chunk(MAX_MESSAGE, true).await {
+                Ok(Some(chunk)) => self.messages.push(&chunk.bytes),
+                Err(quinn::ReadError::ConnectionLost(error)) => return Err(lost(error)),
+                Ok(None) => return Err(Error::Done),
+                Err(_) => return Err(Error::OutOfTurn),
+            }
+        }
     }
 
-    /// Asks for a stream, whose groups go `into` a track; `hops` are the nodes that will get it from this one.
-    ///
-    /// The track ends only when the peer says that the stream ended: after a loss the caller subscribes elsewhere into
-    /// the same track.
-    pub async fn subscribe(
-        &self,
-        stream: &str,
-        hops: &[String],
-        start: Start,
-        into: track::Producer,
-    ) -> Result<Subscription, SubscribeError> {
-        let _ = (stream, hops, start, into);
-        unimplemented!()
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        match timeout(WRITE_WITHIN, self.send.write_chunk(bytes)).await {
+            Err(_) => Err(Error::Timeout),
+            Ok(Err(quinn::WriteError::ConnectionLost(error))) => Err(lost(error)),
+            Ok(Err(_)) => Err(Error::OutOfTurn),
+            Ok(Ok(())) => Ok(()),
+        }
     }
 
-    /// The streams that the peer announced.
-    pub fn announced(&self) -> watch::Receiver<Arc<Vec<Announced>>> {
-        unimplemented!()
-    }
-
-    /// What the path is like now.
-    pub fn stats(&self) -> PathStats {
-        unimplemented!()
-    }
-
-    /// Waits until the connection is gone.
-    pub async fn closed(&self) -> Error {
-        unimplemented!()
+    /// Lets the peer read the last message before the connection closes.
+    async fn finish(&mut self) {
+        // Neither an error nor a peer that does not read changes what comes next: the close.
+        let _ = self.send.finish();
+        let _ = timeout(WRITE_WITHIN, self.send.stopped()).await;
     }
 }
 
-/// Why there is no subscription.
-#[derive(Debug, thiserror::Error)]
-pub enum SubscribeError {
-    /// The peer said no.
-    #[error("refused: {0}")]
-    Refused(#[from] Refusal),
-    /// The connection is gone.
-    #[error("connection lost")]
-    Lost,
-    /// The peer did not answer in time.
-    #[error("no answer in time")]
-    Timeout,
-}
-
-/// A stream that comes from a peer; dropped, it is unsubscribed.
-#[derive(Debug)]
-pub struct Subscription {}
-
-impl Subscription {
-    /// The nodes it comes through, the origin first, the peer last.
-    pub fn hops(&self) -> &[String] {
-        unimplemented!()
-    }
-
-    /// Waits until no more groups will come. Cancel-safe.
-    pub async fn ended(&mut self) -> Why {
-        unimplemented!()
+/// What the end of a connection means.
+fn lost(error: ConnectionError) -> Error {
+    let code = match &error {
+        ConnectionError::ApplicationClosed(by_peer) => by_peer.error_code.into_inner(),
+        ConnectionError::LocallyClosed => Close::Done as u64,
+        _ => return Error::Lost(error),
+    };
+    match code {
+        code if code == Close::Done as u64 => Error::Done,
+        code if code == Close::Version as u64 => Error::Version,
+        _ => Error::Lost(error),
     }
 }
 
-/// Why no more groups come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The stream ended, and its track with it.
-    Ended,
-    /// The connection is gone; the track goes on.
-    Lost,
+/// What the session's wish to close means.
+fn closed(close: Close) -> Error {
+    match close {
+        Close::Done => Error::Done,
+        Close::Protocol => Error::OutOfTurn,
+        Close::Version => Error::Version,
+        Close::Timeout => Error::Timeout,
+    }
 }
 
-/// What a path is like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathStats {
-    /// Smoothed round-trip time.
-    pub rtt: Duration,
-    /// Packets sent.
-    pub sent_packets: u64,
-    /// Packets of ours that were lost.
-    pub lost_packets: u64,
+/// Closes the connection and tells the peer why.
+fn close(connection: &Connection, error: &Error) {
+    let code = match error {
+        Error::Protocol(_) | Error::OutOfTurn => Close::Protocol,
+        Error::Version => Close::Version,
+        Error::Timeout => Close::Timeout,
+        Error::Done | Error::Lost(_) | Error::Connect(_) | Error::Task(_) => Close::Done,
+    };
+    connection.close(VarInt::from_u32(code as u32), error.to_string().as_bytes());
 }
+
+/// Waits for the session's deadline, for ever without one.
+async fn until(wake: Option<std::time::Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(Instant::from_std(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests;

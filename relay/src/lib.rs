@@ -5,11 +5,10 @@
 //! The relay protocol (`docs/protocols.md`, "Relay protocol weir/1") carries groups from node to node, one
 //! unidirectional QUIC stream each. Payloads are referenced, never looked into.
 
-pub mod cache;
-pub mod driver;
-
 pub mod group;
-pub mod reader;
-
 pub mod track;
+pub mod reader;
+pub mod cache;
 pub mod wire;
+pub mod session;
+pub mod driver;

@@ -1,0 +1,300 @@
+//! Hot: sends the groups of one subscription, each on its own stream.
+//!
+//! One task follows the track for the subscription; the groups it sends are futures of that task, so a frame wakes one
+//! task per subscriber. Heads and payloads go to quinn as references, several frames to a call. A subscriber that does
+//! not keep up blocks its own streams only, until they are late and reset.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use media::timestamp::Timestamp;
+use quinn::{Connection, SendStream, VarInt, WriteError};
+use tracing::debug;
+
+use super::{now, until};
+use crate::group::{End, Group, Key};
+use crate::session::{Sending, Standing, Verdict};
+use crate::track::{Changes, Consumer};
+use crate::wire::{self, Reset, Start};
+
+/// Frames handed to quinn in one call: a quarter of a second of video with sound.
+const BATCH: usize = 16;
+
+/// Memory taken at once for frame heads: those of some seconds.
+const HEADS: usize = 4096;
+
+/// Sends groups until the track is over; says which was the last.
+pub(super) async fn feed(
+    connection: Connection,
+    subscription: u64,
+    track: Consumer,
+    start: Start,
+) -> Option<Key> {
+    let mut changes = track.changes();
+    let mut sending = Sending::new(&track, start);
+    let mut streams = FuturesUnordered::new();
+    loop {
+        for group in sending.due(&track) {
+            streams.push(send(&connection, subscription, group, Watch::new(&track)));
+        }
+        if streams.is_empty() && track.is_over(sending.done()) {
+            return sending.last();
+        }
+        tokio::select! {
+            () = changes.changed() => {}
+            Some((key, end)) = streams.next(), if !streams.is_empty() => {
+                debug!(subscription, ?key, ?end, "group stream ended");
+            }
+        }
+    }
+}
+
+/// How a group's stream came to its end.
+#[derive(Debug)]
+enum Ending {
+    Delivered,
+    Reset(Reset),
+    /// The peer wants no more of it, or is gone.
+    Stopped,
+}
+
+async fn send(
+    connection: &Connection,
+    subscription: u64,
+    group: Group,
+    mut watch: Watch,
+) -> (Key, Ending) {
+    let key = group.key();
+    let opened = loop {
+        tokio::select! {
+            biased;
+            opened = connection.open_uni() => break opened,
+            event = watch.next(key) => if let Event::Late = event {
+                return (key, Ending::Reset(Reset::Late));
+            },
+        }
+    };
+    let Ok(stream) = opened else {
+        return (key, Ending::Stopped);
+    };
+    let mut stream = GroupStream(Some(stream));
+    let ending = stream.carry(subscription, &group, &mut watch).await;
+    stream.end(&ending);
+    (key, ending)
+}
+
+/// A stream that is reset when it is dropped before its end: quinn would finish it, and the peer take the group for
+/// whole.
+struct GroupStream(Option<SendStream>);
+
+impl GroupStream {
+    async fn carry(&mut self, subscription: u64, group: &Group, watch: &mut Watch) -> Ending {
+        let Some(stream) = &mut self.0 else {
+            return Ending::Stopped;
+        };
+        match carry(stream, subscription, group, watch).await {
+            Ok(ending) => ending,
+            Err(Failure::Stopped) => Ending::Stopped,
+            Err(Failure::Encode(error)) => {
+                debug!(subscription, key = ?group.key(), %error, "group not sent");
+                Ending::Reset(Reset::Aborted)
+            }
+        }
+    }
+
+    fn end(&mut self, ending: &Ending) {
+        let Some(mut stream) = self.0.take() else {
+            return;
+        };
+        if let Ending::Reset(reset) = ending {
+            // A stream that is gone already needs no reset.
+            let _ = stream.reset(VarInt::from_u32(*reset as u32));
+        }
+    }
+}
+
+impl Drop for GroupStream {
+    fn drop(&mut self) {
+        self.end(&Ending::Reset(Reset::Gone));
+    }
+}
+
+enum Failure {
+    Stopped,
+    Encode(wire::Error),
+}
+
+impl From<WriteError> for Failure {
+    fn from(_: WriteError) -> Self {
+        Self::Stopped
+    }
+}
+
+async fn carry(
+    stream: &mut SendStream,
+    subscription: u64,
+    group: &Group,
+    watch: &mut Watch,
+) -> Result<Ending, Failure> {
+    let mut batch = Batch::new(subscription, group).map_err(Failure::Encode)?;
+    loop {
+        let event = tokio::select! {
+            biased;
+            written = stream.write_chunks(batch.unwritten()), if !batch.is_empty() => {
+                batch.written(written?.chunks);
+                None
+            }
+            event = watch.next(group.key()) => Some(event),
+        };
+        if let Some(ending) = obey(stream, event) {
+            return Ok(ending);
+        }
+        if batch.is_empty() && !batch.fill(group).map_err(Failure::Encode)? {
+            break;
+        }
+    }
+    if group.end() == Some(End::Aborted) {
+        return Ok(Ending::Reset(Reset::Aborted));
+    }
+    stream.finish().map_err(|_| Failure::Stopped)?;
+    delivered(stream, group.key(), watch).await
+}
+
+/// Waits until the peer has it all.
+async fn delivered(
+    stream: &mut SendStream,
+    key: Key,
+    watch: &mut Watch,
+) -> Result<Ending, Failure> {
+    let mut stopped = std::pin::pin!(stream.stopped());
+    loop {
+        let event = tokio::select! {
+            stopped = &mut stopped => match stopped {
+                Ok(None) => return Ok(Ending::Delivered),
+                Ok(Some(_)) | Err(_) => return Err(Failure::Stopped),
+            },
+            event = watch.next(key) => event,
+        };
+        if let Some(ending) = obey(stream, Some(event)) {
+            return Ok(ending);
+        }
+    }
+}
+
+fn obey(stream: &SendStream, event: Option<Event>) -> Option<Ending> {
+    match event {
+        Some(Event::Late) => return Some(Ending::Reset(Reset::Late)),
+        Some(Event::Priority(priority)) => {
+            // A stream that is gone needs no priority.
+            let _ = stream.set_priority(priority);
+        }
+        Some(Event::Grown) | None => {}
+    }
+    None
+}
+
+/// Frames on their way to quinn.
+struct Batch {
+    chunks: Vec<Bytes>,
+    /// Chunks that quinn took.
+    taken: usize,
+    /// Heads are split off one allocation.
+    heads: BytesMut,
+    next: usize,
+    previous: Timestamp,
+}
+
+impl Batch {
+    fn new(subscription: u64, group: &Group) -> Result<Self, wire::Error> {
+        let mut heads = BytesMut::with_capacity(HEADS);
+        wire::encode_header(&mut heads, subscription, group.header())?;
+        let chunks = vec![heads.split().freeze()];
+        Ok(Self {
+            chunks,
+            taken: 0,
+            heads,
+            next: 0,
+            previous: Timestamp::ZERO,
+        })
+    }
+
+    /// Takes the next frames; false when the group ended before them.
+    fn fill(&mut self, group: &Group) -> Result<bool, wire::Error> {
+        self.chunks.clear();
+        self.taken = 0;
+        // Asked before looking for frames: what is there afterwards is all.
+        let ended = group.end().is_some();
+        for frame in group.frames(self.next).take(BATCH) {
+            wire::encode_frame(&mut self.heads, frame, self.previous)?;
+            self.chunks
+                .extend([self.heads.split().freeze(), frame.payload.clone()]);
+            self.previous = frame.dts;
+            self.next += 1;
+        }
+        Ok(!ended || !self.is_empty())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.taken == self.chunks.len()
+    }
+
+    fn unwritten(&mut self) -> &mut [Bytes] {
+        &mut self.chunks[self.taken..]
+    }
+
+    fn written(&mut self, chunks: usize) {
+        self.taken += chunks;
+    }
+}
+
+/// Tells the sender of a group what became of its track.
+struct Watch {
+    track: Consumer,
+    changes: Changes,
+    standing: Standing,
+    begun: Option<u64>,
+    late: Option<std::time::Instant>,
+}
+
+enum Event {
+    /// Frames may have come, or the end.
+    Grown,
+    /// The group's place among the newer ones changed.
+    Priority(i32),
+    /// The group is not worth sending any more.
+    Late,
+}
+
+impl Watch {
+    fn new(track: &Consumer) -> Self {
+        Self {
+            track: track.clone(),
+            changes: track.changes(),
+            standing: Standing::default(),
+            begun: None,
+            late: None,
+        }
+    }
+
+    /// What is new; at first the group's priority. Cancel-safe.
+    async fn next(&mut self, key: Key) -> Event {
+        if self.begun.is_some() {
+            tokio::select! {
+                biased;
+                () = self.changes.changed() => {}
+                () = until(self.late) => self.begun = None,
+            }
+        }
+        let begun = self.track.begun();
+        if self.begun.replace(begun) == Some(begun) {
+            return Event::Grown;
+        }
+        match self.standing.judge(now(), self.track.newer_than(key)) {
+            Verdict::Late => Event::Late,
+            Verdict::Send { priority, late } => {
+                self.late = late;
+                Event::Priority(priority)
+            }
+        }
+    }
+}
