@@ -138,9 +138,9 @@ impl<F: Fn() -> Sample + Send + Sync> Agent<F> {
             let error = self.send_to(url, &mut failures).await;
             failures += 1;
             if failures == 1 {
-                tracing::warn!(%error, "scheduler lost");
+                tracing::warn!(%error, "scheduler does not answer");
             } else {
-                tracing::debug!(%error, failures, "scheduler does not answer");
+                tracing::debug!(%error, failures, "scheduler still does not answer");
             }
             if failures % self.urls.len() == 0 {
                 let share = rand::rng().random_range(0.5..1.0);

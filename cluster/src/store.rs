@@ -66,13 +66,21 @@ pub struct Drain {
 /// Why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be opened or is damaged.
+    /// The file cannot be opened: no right to it, or another scheduler has it open.
+    #[error("cannot open the scheduler's store {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file is damaged beyond repair, or something else altogether.
     #[error(
-        "cannot open the scheduler's store {}: {source}; if no other scheduler has it open, \
-         move the file away and start again: drains and kicks are then to be given anew",
+        "the scheduler's store {} is damaged or is no store: {source}; move it away and start \
+         again, then give orders to drain and kick anew",
         path.display()
     )]
-    Open {
+    Damaged {
         /// The file.
         path: PathBuf,
         /// What went wrong.

@@ -3,13 +3,14 @@
 //! Values are postcard. Writes are flushed before they are answered, on tokio's blocking threads.
 //! The file is locked while open, so that two schedulers cannot share it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use redb::backends::InMemoryBackend;
 use redb::{
-    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    WriteTransaction,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
+    Table, TableDefinition, WriteTransaction,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,22 +33,20 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the file and makes it if it is not there; without a path everything is forgotten at
-    /// the end. The file is checked (it is small), and repaired after a crash, so that damage is
-    /// found now and not in the middle of planning.
+    /// Opens the file and makes it, and its folder, if it is not there; without a path everything
+    /// is forgotten at the end. The file is checked (it is small), and repaired after a crash, so
+    /// that damage is found now and not in the middle of planning.
     pub fn open(path: Option<&Path>) -> Result<Self, Error> {
         let mut builder = Database::builder();
         let database = match path {
-            Some(path) => builder
-                .set_check_integrity_on_open(true)
-                .create(path)
-                .map_err(|source| Error::Open {
-                    path: path.to_owned(),
-                    source: source.into(),
-                })?,
-            None => Database::builder()
+            None => builder
                 .create_with_backend(InMemoryBackend::new())
                 .map_err(failed)?,
+            Some(path) => {
+                make_folder(path)?;
+                builder.set_check_integrity_on_open(true);
+                builder.create(path).map_err(|error| refused(path, error))?
+            }
         };
         Ok(Self {
             database: Arc::new(database),
@@ -167,6 +166,32 @@ impl Store for Embedded {
     }
 }
 
+fn make_folder(file: &Path) -> Result<(), Error> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let made = std::fs::create_dir_all(folder);
+    made.map_err(|source| Error::Open {
+        path: file.to_owned(),
+        source: source.into(),
+    })
+}
+
+/// Tells a damaged file from one that cannot be opened.
+fn refused(path: &Path, error: DatabaseError) -> Error {
+    let damaged = match &error {
+        DatabaseError::DatabaseAlreadyOpen => false,
+        DatabaseError::Storage(StorageError::Io(io)) => {
+            matches!(io.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+        }
+        _ => true,
+    };
+    let (path, source) = (path.to_owned(), error.into());
+    if damaged {
+        Error::Damaged { path, source }
+    } else {
+        Error::Open { path, source }
+    }
+}
+
 /// The table, if anything was ever written to it.
 fn found<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
     match opened {
@@ -191,7 +216,7 @@ fn values<T: DeserializeOwned>(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
 ) -> Result<Vec<T>, Error> {
     let entries = table.iter().map_err(failed)?;
-    let read = |entry: Result<(_, redb::AccessGuard<'_, &[u8]>), redb::StorageError>| {
+    let read = |entry: Result<(_, redb::AccessGuard<'_, &[u8]>), StorageError>| {
         postcard::from_bytes(entry.map_err(failed)?.1.value()).map_err(failed)
     };
     entries.map(read).collect()
@@ -311,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn everything_survives_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("scheduler.redb");
+        let path = folder.path().join("new/folder/scheduler.redb");
         let store = Embedded::open(Some(&path)).unwrap();
         let epoch = store.lead(7).await.unwrap();
         store.drain(epoch, id("a"), 5).await.unwrap();
@@ -339,7 +364,7 @@ mod tests {
                 .unwrap_err()
                 .to_string();
             assert!(
-                error.contains(name) && error.contains("move the file away"),
+                error.contains(name) && error.contains("move it away"),
                 "{error}"
             );
         }
@@ -359,7 +384,7 @@ mod tests {
                 .map(drop)
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains("scheduler.redb"), "{keep}: {error}");
+            assert!(error.contains("move it away"), "{keep}: {error}");
         }
         for at in (0..good.len()).step_by(good.len() / 16) {
             let mut bad = good.clone();
@@ -368,6 +393,19 @@ mod tests {
             if let Ok(store) = Embedded::open(Some(&path)) {
                 assert_eq!(store.lead(7).await.unwrap(), 8, "byte {at}");
             }
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_not_called_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        for path in [
+            folder.path().to_owned(),
+            folder.path().join("file/scheduler.redb"),
+        ] {
+            let opened = Embedded::open(Some(&path));
+            assert!(matches!(opened, Err(Error::Open { .. })), "{path:?}");
         }
     }
 
