@@ -468,3 +468,5 @@ const EXTENDED: u32 = 0xff_ffff;
 /// Memory for about a hundred messages' headers; freed when the last of them is written.
 const HEADS: usize = 4096;
 
+#[cfg(test)]
+mod tests;

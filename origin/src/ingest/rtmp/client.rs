@@ -323,3 +323,5 @@ const FC_PUBLISH: f64 = 3.0;
 const CREATE_STREAM: f64 = 4.0;
 const START: f64 = 5.0;
 
+#[cfg(test)]
+mod tests;

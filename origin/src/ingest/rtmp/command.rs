@@ -147,3 +147,85 @@ const CAPS_NANOSECONDS: f64 = 8.0;
 
 /// Real commands stay below 4 KiB; a value costs many times its bytes once decoded.
 const MAX_COMMAND: usize = 32 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(kind: u8, body: impl Into<Bytes>) -> Message {
+        Message {
+            kind,
+            stream_id: 0,
+            timestamp: 0,
+            body: body.into(),
+        }
+    }
+
+    #[test]
+    fn a_command_is_read_as_written_in_both_encodings() {
+        let about = object([("app", text("live")), ("n", Value::Number(1.0))]);
+        let command = Command::new("connect", 1.0, vec![about, Value::Null]);
+        let body = command.encode();
+        let behind_format = [&[0], &body[..]].concat();
+        for message in [
+            message(kind::COMMAND, body.clone()),
+            message(kind::COMMAND_AMF3, behind_format),
+            // Some encoders leave the format byte out.
+            message(kind::COMMAND_AMF3, body.clone()),
+        ] {
+            let read = Command::decode(&message).unwrap();
+            assert_eq!(read, command);
+            assert_eq!(read.member(0, "app"), Some("live"));
+            assert_eq!(read.member(0, "n"), None);
+            assert_eq!(read.text(1), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_is_an_error() {
+        let unnamed = [
+            amf::encode_all(&[]),
+            amf::encode_all(&[text("connect")]),
+            amf::encode_all(&[Value::Null, Value::Number(1.0)]),
+            amf::encode_all(&[text("connect"), text("1")]),
+        ];
+        for body in unnamed {
+            assert_eq!(
+                Command::decode(&message(kind::COMMAND, body)),
+                Err(Error::Unnamed)
+            );
+        }
+        let deep = [
+            &b"\x02\x00\x01x\x00\0\0\0\0\0\0\0\0"[..],
+            &b"\x03\x00\x01a".repeat(5000),
+        ];
+        let deep = message(kind::COMMAND, deep.concat());
+        assert_eq!(Command::decode(&deep), Err(Error::Amf(amf::Error::TooDeep)));
+        let long = message(kind::COMMAND, vec![5; MAX_COMMAND + 1]);
+        assert_eq!(Command::decode(&long), Err(Error::TooLong(MAX_COMMAND + 1)));
+    }
+
+    #[test]
+    fn only_what_is_done_is_claimed() {
+        let mut about = object([]);
+        add_capabilities(&mut about);
+        assert_eq!(about.get("capsEx"), Some(&Value::Number(12.0)));
+        let hevc = about
+            .get("videoFourCcInfoMap")
+            .and_then(|map| map.get("hvc1"));
+        assert_eq!(hevc, Some(&Value::Number(4.0)));
+        let Some(Value::StrictArray(all)) = about.get("fourCcList") else {
+            panic!("no list")
+        };
+        assert_eq!(all.len(), 12);
+        assert!(all.contains(&text("Opus")));
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Command::decode(&message(kind::COMMAND, body));
+        }
+    }
+}

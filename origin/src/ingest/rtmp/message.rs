@@ -202,3 +202,5 @@ const TAG_HEADER: usize = 11;
 const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 const CLEAR_DATA_FRAME: &[u8] = b"\x02\x00\x0f@clearDataFrame";
 
+#[cfg(test)]
+mod tests;

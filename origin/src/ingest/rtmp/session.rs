@@ -278,3 +278,5 @@ const COMMAND_LIMITS: Limits = Limits {
     unfinished: 128 << 10,
 };
 
+#[cfg(test)]
+mod tests;
