@@ -5,9 +5,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Debug)]
 pub struct Listener {
     inner: TcpListener,
-    failures: AtomicU64,
+    failures: Counter,
 }
 
 impl Listener {
@@ -26,7 +26,7 @@ impl Listener {
         let inner = TcpListener::from_std(socket.into())?;
         Ok(Self {
             inner,
-            failures: AtomicU64::new(0),
+            failures: Counter::default(),
         })
     }
 
@@ -51,16 +51,24 @@ impl Listener {
 
     /// How often accepting failed.
     pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.failures.get()
+    }
+
+    /// Counts failures into a registered counter.
+    pub(crate) fn count_failures(&mut self, counter: Counter) {
+        self.failures = counter;
     }
 
     async fn pause(&self, error: &io::Error) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+        let before = self.failures.inc();
         if is_about_one_connection(error) {
             tracing::debug!(%error, "connection gone before it was accepted");
             return;
         }
-        tracing::warn!(%error, "cannot accept connections, pausing");
+        // Ten a second would bury the log of a node that is in trouble already.
+        if (before + 1).is_power_of_two() {
+            tracing::warn!(%error, failures = before + 1, "cannot accept connections, pausing");
+        }
         tokio::time::sleep(BACK_OFF).await;
     }
 }

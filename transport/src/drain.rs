@@ -9,6 +9,8 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,7 +45,7 @@ impl Drain {
 
     /// Resolves once the drain has started.
     pub async fn started(&self) {
-        self.start.cancelled().await;
+        cancelled(&self.start).await;
     }
 
     /// Ends everything now; a drain that is stopped has also started.
@@ -54,7 +56,7 @@ impl Drain {
 
     /// Resolves once the drain has been stopped.
     pub async fn stopped(&self) {
-        self.stop.cancelled().await;
+        cancelled(&self.stop).await;
     }
 
     /// The token that is cancelled when the drain starts, for code that takes one.
@@ -127,9 +129,16 @@ pub fn on_signals(drain: Drain) -> io::Result<()> {
 async fn until<F: Future>(stop: CancellationToken, task: F) {
     tokio::select! {
         biased;
-        () = stop.cancelled() => {}
         _ = task => {}
+        () = cancelled(&stop) => {}
     }
+}
+
+/// Waits for the token without touching it at the task's other wakes: polled as it is, the
+/// token takes a lock that all tasks share, which a connection would pay for at every frame.
+async fn cancelled(token: &CancellationToken) {
+    let mut wait: FuturesUnordered<_> = std::iter::once(token.cancelled()).collect();
+    wait.next().await;
 }
 
 #[cfg(test)]
@@ -190,5 +199,26 @@ mod tests {
             other.stop();
         });
         assert!(!drain.finish(Duration::from_secs(3600)).await);
+    }
+
+    #[tokio::test]
+    async fn the_first_signal_drains_and_the_second_stops() {
+        let drain = Drain::new();
+        on_signals(drain.clone()).unwrap();
+        let kill = || {
+            let pid = std::process::id().to_string();
+            assert!(
+                std::process::Command::new("kill")
+                    .arg(pid)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        };
+        kill();
+        drain.started().await;
+        assert!(!drain.stop_token().is_cancelled());
+        kill();
+        drain.stopped().await;
     }
 }

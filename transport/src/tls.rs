@@ -64,18 +64,11 @@ impl Identity {
         let issuer = Issuer::from_params(&params, authority_key);
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let leaf = leaf_params(node)?.signed_by(&key, &issuer)?;
-        Self::new(
-            &[authority.der().clone()],
-            vec![leaf.der().clone()],
-            key.into(),
-        )
-        .and_then(|identity| {
-            if identity.name == node {
-                Ok(identity)
-            } else {
-                Err(bad(node))
-            }
-        })
+        let chain = vec![leaf.der().clone()];
+        if peer_name(&chain).as_deref() != Some(node) {
+            return Err(bad(node));
+        }
+        Self::new(&[authority.der().clone()], chain, key.into())
     }
 
     /// An identity from PEM files: the authority's certificates, the node's chain and its key.

@@ -86,17 +86,9 @@ impl Client {
         let url = request.uri().to_string();
         let whole = async {
             let (head, body) = self.open(request).await?.into_parts();
-            match collect(body, self.max_body, self.timeout).await {
-                Ok(body) => Ok(Response::from_parts(head, body)),
-                Err(CollectError::TooLarge(max)) => Err(Error::TooLarge {
-                    url: url.clone(),
-                    max,
-                }),
-                Err(error) => Err(Error::Connection {
-                    url: url.clone(),
-                    reason: error.to_string(),
-                }),
-            }
+            let body = collect(body, self.max_body, self.timeout).await;
+            body.map(|body| Response::from_parts(head, body))
+                .map_err(|error| incomplete(&url, error))
         };
         match tokio::time::timeout(self.timeout, whole).await {
             Ok(answer) => answer,
@@ -292,6 +284,18 @@ fn refusal(url: &str, status: StatusCode, body: &[u8]) -> Error {
         url: url.to_owned(),
         status,
         reason,
+    }
+}
+
+fn incomplete(url: &str, error: CollectError) -> Error {
+    let url = url.to_owned();
+    match error {
+        CollectError::TooLarge(max) => Error::TooLarge { url, max },
+        CollectError::Timeout => Error::Timeout { url },
+        CollectError::Broken(error) => Error::Connection {
+            url,
+            reason: chain(error.as_ref()),
+        },
     }
 }
 

@@ -6,7 +6,9 @@
 //! service, which sees its body no longer polled.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,7 +36,7 @@ use crate::tls;
 /// What is known of a connection before its first byte.
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
-    pub(super) shared: Shared,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// Serves one accepted connection to its end.
@@ -95,8 +97,8 @@ where
     loop {
         tokio::select! {
             ended = http.as_mut() => {
-                if let Err(error) = ended {
-                    shared.stats.fail("http");
+                if let Err(error) = ended && !closing {
+                    shared.stats.fail(reason(error.as_ref()));
                     tracing::debug!(%peer, %error, "connection failed");
                 }
                 return;
@@ -116,6 +118,24 @@ where
                 }
             }
         }
+    }
+}
+
+/// What ended a connection, in one word for the counter.
+fn reason(error: &(dyn Error + 'static)) -> &'static str {
+    let Some(http) = error.downcast_ref::<hyper::Error>() else {
+        return "gone";
+    };
+    let io = http
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    match io.map(io::Error::kind) {
+        Some(io::ErrorKind::TimedOut) => "stall",
+        Some(_) => "gone",
+        None if http.is_timeout() => "idle",
+        None if http.is_user() => "service",
+        None if http.is_incomplete_message() || http.is_canceled() || http.is_closed() => "gone",
+        None => "protocol",
     }
 }
 

@@ -13,6 +13,7 @@ pub struct Metrics {
     open: Family<Listener, Gauge>,
     refused: Family<Refusal, Counter>,
     failed: Family<Refusal, Counter>,
+    accept_failures: Family<Listener, Counter>,
     requests: Family<Listener, Counter>,
 }
 
@@ -49,8 +50,13 @@ impl Metrics {
         );
         registry.register(
             "failed_connections",
-            "Connections that ended by a fault of either side",
+            "Connections that did not end cleanly",
             metrics.failed.clone(),
+        );
+        registry.register(
+            "accept_failures",
+            "Times that accepting a connection failed, as without file descriptors",
+            metrics.accept_failures.clone(),
         );
         registry.register("requests", "Requests received", metrics.requests.clone());
         metrics
@@ -103,12 +109,20 @@ impl Stats {
             .get()
     }
 
-    /// Connections that failed so far for that reason (`tls`, `http`, `idle` or `panic`).
+    /// Connections that failed so far for that reason (`tls`, `protocol`,
+    /// `idle`, `stall`, `gone`, `service` or `panic`).
     pub fn failed(&self, reason: &'static str) -> u64 {
         self.metrics
             .failed
             .get_or_create(&self.reason(reason))
             .get()
+    }
+
+    pub(super) fn accept_failures(&self) -> Counter {
+        let label = Listener {
+            listener: self.listener,
+        };
+        self.metrics.accept_failures.get_or_create(&label).clone()
     }
 
     pub(super) fn opened(&self) -> Open {

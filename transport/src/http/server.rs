@@ -62,11 +62,9 @@ pub struct Server {
     listener: Listener,
     shared: Shared,
     connections: limit::Connections,
-    refusing: Arc<Semaphore>,
 }
 
 /// What every connection of a listener needs.
-#[derive(Clone)]
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) drain: Drain,
@@ -89,7 +87,6 @@ impl Server {
             listener,
             shared,
             connections,
-            refusing: Arc::new(Semaphore::new(MAX_REFUSING)),
         }
     }
 
@@ -101,6 +98,7 @@ impl Server {
 
     /// Counts into registered counters.
     pub fn stats(mut self, stats: Stats) -> Self {
+        self.listener.count_failures(stats.accept_failures());
         self.shared.stats = stats;
         self
     }
@@ -118,41 +116,47 @@ impl Server {
         S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let drain = self.shared.drain.clone();
+        let Self {
+            listener,
+            shared,
+            connections,
+        } = self;
+        let shared = Arc::new(shared);
+        let refusing = Arc::new(Semaphore::new(MAX_REFUSING));
         loop {
             let (stream, peer) = tokio::select! {
                 biased;
-                () = drain.started() => return,
-                accepted = self.listener.accept() => accepted,
+                () = shared.drain.started() => return,
+                accepted = listener.accept() => accepted,
             };
-            match self.connections.try_acquire(peer.ip()) {
-                Err(refused) => self.refuse(stream, refused),
+            match connections.try_acquire(peer.ip()) {
+                Err(refused) => shared.refuse(stream, refused, &refusing),
                 Ok(permit) => {
-                    let place = (permit, self.shared.stats.opened());
+                    let place = (permit, shared.stats.opened());
                     let connection = Connection {
                         peer,
-                        shared: self.shared.clone(),
+                        shared: Arc::clone(&shared),
                     };
-                    drain.spawn(connection::serve(
-                        connection,
-                        stream,
-                        place,
-                        service.clone(),
-                    ));
+                    let service = service.clone();
+                    shared
+                        .drain
+                        .spawn(connection::serve(connection, stream, place, service));
                 }
             }
         }
     }
+}
 
+impl Shared {
     /// Answers 503 to plain connections; to a TLS one the handshake alone would cost what the
     /// limit protects, so it is closed, as are those beyond [`MAX_REFUSING`].
-    fn refuse(&self, stream: TcpStream, refused: Refused) {
-        self.shared.stats.refuse(refused.as_str());
-        if self.shared.tls.is_some() {
+    fn refuse(&self, stream: TcpStream, refused: Refused, refusing: &Arc<Semaphore>) {
+        self.stats.refuse(refused.as_str());
+        if self.tls.is_some() {
             return;
         }
-        if let Ok(slot) = Arc::clone(&self.refusing).try_acquire_owned() {
-            self.shared.drain.spawn(async move {
+        if let Ok(slot) = Arc::clone(refusing).try_acquire_owned() {
+            self.drain.spawn(async move {
                 let _slot = slot;
                 // A peer that is too slow for its refusal loses nothing by being cut off.
                 let _ = tokio::time::timeout(REFUSAL_TIMEOUT, say_unavailable(stream)).await;
