@@ -22,7 +22,8 @@ pub struct StreamKey(Arc<str>);
 /// Why a text is not a stream key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a stream: use app/name, each 1 to 64 of A-Z a-z 0-9 . _ - without a leading . or .."
+    "{0:?} is not a stream: use app/name, each 1 to 64 of A-Z a-z 0-9 . _ - \
+     without a leading . or .."
 )]
 pub struct InvalidKey(String);
 
