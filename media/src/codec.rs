@@ -201,4 +201,4 @@ fn picture_size(width: Option<u64>, height: Option<u64>) -> Result<(u32, u32), E
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

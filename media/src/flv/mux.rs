@@ -5,7 +5,7 @@
 //! payload and a trailer: nothing is copied. Sub-millisecond time is left out: no player reads
 //! ModEx today.
 
-use super::tag::{self, Head, codec_id, frame_type, legacy, legacy_id, packet, sound};
+use super::tag::{self, Head, frame_type, legacy, legacy_id, packet, sound};
 use super::{Hevc, metadata};
 use crate::amf::{self, Value};
 use crate::codec::{Catalog, Codec, TrackConfig};
@@ -216,8 +216,3 @@ const AAC_FLAGS: u8 = sound::AAC << 4 | 0xF;
 
 /// The same flags for MP3, whose frames say their own rate.
 const MP3_FLAGS: u8 = sound::MP3 << 4 | 0xF;
-
-const _: () = assert!(
-    codec_id::AVC < 16 && codec_id::HEVC < 16,
-    "ids share a byte with the type"
-);

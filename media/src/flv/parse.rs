@@ -212,7 +212,7 @@ impl Enhanced {
             let size = if multitrack == ONE_TRACK {
                 body.len()
             } else {
-                body.try_get_uint(3).map_err(|_| TRUNCATED)? as usize
+                u24(body)? as usize
             };
             let data = take(body, size)?;
             if id == DEFAULT_TRACK {
@@ -277,8 +277,9 @@ fn config(codec: Codec, record: Bytes) -> Result<Event, Error> {
 
 /// SI24 milliseconds.
 fn composition(body: &mut Bytes) -> Result<Timestamp, Error> {
-    let ms = body.try_get_int(3).map_err(|_| TRUNCATED)?;
-    Ok(Timestamp::from_millis(ms))
+    let ms = u24(body)?;
+    let signed = ((ms << 8) as i32) >> 8;
+    Ok(Timestamp::from_millis(i64::from(signed)))
 }
 
 fn fourcc(body: &mut Bytes) -> Result<[u8; 4], Error> {
@@ -298,6 +299,13 @@ fn u8(body: &mut Bytes) -> Result<u8, Error> {
     body.try_get_u8().map_err(|_| TRUNCATED)
 }
 
+fn u24(body: &mut Bytes) -> Result<u32, Error> {
+    let mut bytes = [0; 4];
+    body.try_copy_to_slice(&mut bytes[1..])
+        .map_err(|_| TRUNCATED)?;
+    Ok(u32::from_be_bytes(bytes))
+}
+
 /// The longest body: a payload and every head before it.
 pub(super) const MAX_BODY: usize = Frame::MAX_PAYLOAD + 1024;
 
@@ -313,3 +321,6 @@ const MANY_TRACKS_MANY_CODECS: u8 = 2;
 
 /// The track of highest priority (Enhanced RTMP v2, "trackId").
 const DEFAULT_TRACK: u8 = 0;
+
+#[cfg(test)]
+mod tests;
