@@ -1,10 +1,10 @@
-//! AMF0 values (Action Message Format 0, Adobe 2007), the shape of RTMP's commands and of FLV's
-//! metadata.
+//! AMF0 values (Action Message Format 0, Adobe 2007),
+//! the shape of RTMP's commands and of FLV's metadata.
 //!
-//! Depth, number of values and size are bounded, so that no message costs much more memory than it
-//! has bytes. A value behind AMF0's switch marker is read as AMF3 ([`amf3`]) into the same type;
-//! only AMF0 is written. References, movie clips and record sets are refused: no encoder sends
-//! them.
+//! Depth, number of values and size are bounded, so that no message costs much
+//! more memory than it has bytes. A value behind AMF0's switch marker is read
+//! as AMF3 (`amf3`) into the same type; only AMF0 is written. References,
+//! movie clips and record sets are refused: no encoder sends them.
 
 mod amf3;
 
@@ -91,8 +91,8 @@ impl Value {
             .map(|(_, value)| value)
     }
 
-    /// Appends the value as AMF0. Member names are cut at the 65535 bytes that the format has room
-    /// for.
+    /// Appends the value as AMF0. Member names are cut
+    /// at the 65535 bytes that the format has room for.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Number(number) => {
@@ -221,8 +221,8 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Members up to the empty name and the end marker, or to the end of the message: some encoders
-    /// forget both.
+    /// Members up to the empty name and the end marker, or
+    /// to the end of the message: some encoders forget both.
     fn members(&mut self, depth: usize) -> Result<Vec<(String, Value)>, Error> {
         let mut members = Vec::new();
         while self.buf.has_remaining() {
@@ -302,8 +302,8 @@ fn put_members(out: &mut BytesMut, members: &[(String, Value)]) {
 /// How deep values may nest. Real commands nest two deep; recursion must fit any thread's stack.
 pub const MAX_DEPTH: usize = 16;
 
-/// How many values a message may hold: beyond any real metadata, a recorded file's index of key
-/// frames included.
+/// How many values a message may hold: beyond any real
+/// metadata, a recorded file's index of key frames included.
 pub const MAX_VALUES: usize = 16 * 1024;
 
 /// AMF0 2.1, type markers.

@@ -97,8 +97,8 @@ impl Codec {
         TABLE[self as usize].2
     }
 
-    /// Whether a decoder needs a configuration record before the first frame; the others are
-    /// described by each frame.
+    /// Whether a decoder needs a configuration record before
+    /// the first frame; the others are described by each frame.
     pub fn needs_record(self) -> bool {
         !matches!(
             self,
@@ -111,8 +111,8 @@ impl Codec {
         matches!(self, Self::H264 | Self::H265 | Self::Vvc)
     }
 
-    /// The kind of a frame: what the container said, corrected by the NAL headers where they know
-    /// better.
+    /// The kind of a frame: what the container said,
+    /// corrected by the NAL headers where they know better.
     pub fn kind(self, payload: &[u8], container: Kind) -> Kind {
         match self {
             Self::H264 => h264::kind(payload, container),

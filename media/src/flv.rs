@@ -1,5 +1,5 @@
-//! Hot: FLV and the bodies of RTMP media messages, which are the same bytes: tags to frames and
-//! back.
+//! Hot: FLV and the bodies of RTMP media messages,
+//! which are the same bytes: tags to frames and back.
 //!
 //! Reads and writes the legacy layout (Adobe FLV 10.1 annex E), the older convention of HEVC as
 //! codec id 12, and Enhanced RTMP v1 and v2 (Veovera). A payload is never copied: parsing slices
@@ -29,8 +29,8 @@ pub enum Event {
     Config(TrackConfig),
     /// A coded picture or audio packet and the codec that its head names.
     ///
-    /// A codec that needs no record (`Codec::needs_record`) may send frames without any `Config`
-    /// before.
+    /// A codec that needs no record (`Codec::needs_record`)
+    /// may send frames without any `Config` before.
     Frame(Codec, Frame),
     /// `onMetaData`.
     Metadata(Metadata),

@@ -1,7 +1,7 @@
 //! Hot: one coded picture or audio packet, whatever container or protocol it came in.
 //!
-//! A `Frame` is cheap to clone: its payload is a reference to bytes that were gathered once where
-//! they were received.
+//! A `Frame` is cheap to clone: its payload is a reference to
+//! bytes that were gathered once where they were received.
 
 use crate::timestamp::Timestamp;
 use bytes::Bytes;

@@ -1,8 +1,8 @@
 //! AMF3 values (Action Message Format 3, Adobe 2013) where AMF0 switches to them.
 //!
-//! Strings and traits may be referred to again. References to whole objects are refused, because a
-//! few of them unfold without end, and so are byte arrays, vectors and dictionaries: no command
-//! uses any.
+//! Strings and traits may be referred to again. References to whole
+//! objects are refused, because a few of them unfold without end, and
+//! so are byte arrays, vectors and dictionaries: no command uses any.
 
 use super::{Decoder, Error, Value};
 use std::rc::Rc;
@@ -129,8 +129,8 @@ impl Tables {
 }
 
 impl Decoder<'_> {
-    /// A repeated text costs memory without bytes on the wire: it is paid for as the values it
-    /// weighs as much as.
+    /// A repeated text costs memory without bytes on the wire:
+    /// it is paid for as the values it weighs as much as.
     fn charge(&mut self, text: &str) -> Result<(), Error> {
         let values = text.len() / size_of::<Value>();
         self.budget = self.budget.checked_sub(values).ok_or(Error::TooMany)?;

@@ -3,11 +3,11 @@
 use super::bits::Bits;
 use super::{Error, Info};
 
-/// Reads an av1C record: profile, level and depth from its head, the size from the sequence header
-/// in `configOBUs`.
+/// Reads an av1C record: profile, level and depth from its
+/// head, the size from the sequence header in `configOBUs`.
 ///
-/// The sequence header may be missing there; the size is then 0 and known from the first frame
-/// only.
+/// The sequence header may be missing there; the size
+/// is then 0 and known from the first frame only.
 pub(super) fn info(record: &[u8]) -> Result<Info, Error> {
     let [marker, profile_level, flags, _, obus @ ..] = record else {
         return Err(Error::Truncated);

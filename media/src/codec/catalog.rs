@@ -42,8 +42,8 @@ impl Catalog {
         true
     }
 
-    /// Appends: frame rate `f64` (0 = unknown), count `u8`, then per track id `u8`, FourCC, length
-    /// `u16`, record.
+    /// Appends: frame rate `f64` (0 = unknown), count `u8`,
+    /// then per track id `u8`, FourCC, length `u16`, record.
     ///
     /// Tracks beyond `MAX_TRACKS` and records beyond `MAX_RECORD` are a bug of the caller.
     pub fn encode(&self, buf: &mut impl BufMut) {
@@ -59,8 +59,8 @@ impl Catalog {
         }
     }
 
-    /// Reads what `encode` wrote and leaves the rest of the buffer; memory is bounded by the two
-    /// constants.
+    /// Reads what `encode` wrote and leaves the rest of
+    /// the buffer; memory is bounded by the two constants.
     pub fn decode(buf: &mut impl Buf) -> Result<Self, Error> {
         let frame_rate = buf.try_get_f64().map_err(|_| Error::Truncated)?;
         let count = usize::from(buf.try_get_u8().map_err(|_| Error::Truncated)?);

@@ -1,12 +1,12 @@
-//! H.264: avcC (ISO 14496-15 5.3.3), sequence parameter sets (H.264 7.3.2.1.1) and NAL headers
-//! (7.3.1).
+//! H.264: avcC (ISO 14496-15 5.3.3), sequence parameter
+//! sets (H.264 7.3.2.1.1) and NAL headers (7.3.1).
 
 use super::bits::{Bits, nal_units, unescape};
 use super::{Error, Info};
 use crate::frame::Kind;
 
-/// Reads an avcC record: profile and level from its head, the size from its first sequence
-/// parameter set.
+/// Reads an avcC record: profile and level from its
+/// head, the size from its first sequence parameter set.
 pub(super) fn info(record: &[u8]) -> Result<Info, Error> {
     let [version, profile, compatibility, level, _, sets, rest @ ..] = record else {
         return Err(Error::Truncated);
@@ -31,8 +31,8 @@ pub(super) fn info(record: &[u8]) -> Result<Info, Error> {
     })
 }
 
-/// An IDR slice makes a key frame; a picture whose slices all have `nal_ref_idc` 0 is referred to
-/// by none.
+/// An IDR slice makes a key frame; a picture whose slices
+/// all have `nal_ref_idc` 0 is referred to by none.
 pub(super) fn kind(payload: &[u8], container: Kind) -> Kind {
     if container == Kind::Key {
         return container;
@@ -81,8 +81,8 @@ fn size(nal: &[u8]) -> Result<(u32, u32), Error> {
     } else {
         [0; 4]
     };
-    // Equations 7-19 to 7-22: offsets are in chroma samples, and in field lines for interlaced
-    // video.
+    // Equations 7-19 to 7-22: offsets are in chroma
+    // samples, and in field lines for interlaced video.
     let fields = if frame_mbs_only { 1 } else { 2 };
     let unit_x = if matches!(chroma, 1 | 2) { 2 } else { 1 };
     let unit_y = if chroma == 1 { 2 } else { 1 } * fields;
@@ -91,8 +91,8 @@ fn size(nal: &[u8]) -> Result<(u32, u32), Error> {
     super::picture_size(width, height)
 }
 
-/// `chroma_format_idc`, past the bit depths and scaling lists that follow it; 0 also for three
-/// separate planes.
+/// `chroma_format_idc`, past the bit depths and scaling
+/// lists that follow it; 0 also for three separate planes.
 fn chroma_format(bits: &mut Bits<'_>) -> Result<u32, Error> {
     let chroma = bits.ue()?;
     let separate = chroma == 3 && bits.bit()?;

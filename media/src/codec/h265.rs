@@ -1,16 +1,16 @@
-//! H.265: hvcC (ISO 14496-15 8.3.3), sequence parameter sets (H.265 7.3.2.2) and NAL headers
-//! (7.3.1.2).
+//! H.265: hvcC (ISO 14496-15 8.3.3), sequence parameter
+//! sets (H.265 7.3.2.2) and NAL headers (7.3.1.2).
 //!
-//! Disposability assumes a stream of one temporal layer, which is what encoders make unless told
-//! otherwise.
+//! Disposability assumes a stream of one temporal layer,
+//! which is what encoders make unless told otherwise.
 
 use super::bits::{Bits, nal_units, unescape};
 use super::{Error, Info};
 use crate::frame::Kind;
 use std::fmt::Write;
 
-/// Reads an hvcC record: profile, tier and level from its head, the size from its first sequence
-/// parameter set.
+/// Reads an hvcC record: profile, tier and level from its
+/// head, the size from its first sequence parameter set.
 pub(super) fn info(record: &[u8]) -> Result<Info, Error> {
     let (head, arrays) = record.split_first_chunk::<HEAD>().ok_or(Error::Truncated)?;
     if head[0] != 1 {
@@ -26,8 +26,8 @@ pub(super) fn info(record: &[u8]) -> Result<Info, Error> {
     })
 }
 
-/// An IRAP picture is a key frame; a sub-layer non-reference picture (7.4.2.2, table 7-1) is
-/// referred to by none.
+/// An IRAP picture is a key frame; a sub-layer non-reference
+/// picture (7.4.2.2, table 7-1) is referred to by none.
 pub(super) fn kind(payload: &[u8], container: Kind) -> Kind {
     if container == Kind::Key {
         return container;
@@ -42,8 +42,8 @@ pub(super) fn kind(payload: &[u8], container: Kind) -> Kind {
     }
 }
 
-/// ISO 14496-15 annex E.3: profile space and id, compatibility flags in reverse, tier and level,
-/// constraint bytes.
+/// ISO 14496-15 annex E.3: profile space and id, compatibility
+/// flags in reverse, tier and level, constraint bytes.
 fn codec_string(head: &[u8; HEAD]) -> String {
     let space = ["", "A", "B", "C"][usize::from(head[1] >> 6)];
     let tier = if head[1] & 0x20 == 0 { 'L' } else { 'H' };

@@ -10,8 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Takes bytes in and gives events out.
 ///
-/// A tag that cannot be parsed is an error once, and the next call goes on behind it; an error of
-/// the framing stays.
+/// A tag that cannot be parsed is an error once, and the next
+/// call goes on behind it; an error of the framing stays.
 #[derive(Debug, Default)]
 pub struct Demuxer {
     buffer: BytesMut,

@@ -27,8 +27,8 @@ pub struct Metadata {
 impl Metadata {
     /// Reads the object or array that follows the name.
     ///
-    /// Encoders that name any codec name those of all tracks, so that a missing name then means a
-    /// missing track.
+    /// Encoders that name any codec name those of all tracks,
+    /// so that a missing name then means a missing track.
     pub(super) fn read(value: &Value) -> Self {
         let presence = |flag: &str, codec: &str, other: &str| match value.get(flag) {
             Some(Value::Boolean(present)) => Some(*present),
@@ -80,8 +80,8 @@ pub(super) fn describe(catalog: &Catalog, hevc: Hevc) -> Value {
     Value::EcmaArray(members)
 }
 
-/// The legacy id where the track is written the legacy way, else the FourCC as a number (Enhanced
-/// RTMP, "Metadata").
+/// The legacy id where the track is written the legacy way,
+/// else the FourCC as a number (Enhanced RTMP, "Metadata").
 fn codec_number(codec: Codec, hevc: Hevc) -> f64 {
     match super::tag::legacy_id(codec, hevc) {
         Some(id) => f64::from(id),

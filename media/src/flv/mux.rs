@@ -1,9 +1,9 @@
 //! Hot: frames to FLV tags and RTMP message bodies.
 //!
-//! H.264, AAC and MP3 are always written the legacy way, which every player reads; HEVC as the
-//! viewer asks; all others with the enhanced header. A tag is a head on the stack, the frame's own
-//! payload and a trailer: nothing is copied. Sub-millisecond time is left out: no player reads
-//! ModEx today.
+//! H.264, AAC and MP3 are always written the legacy way, which every player
+//! reads; HEVC as the viewer asks; all others with the enhanced header. A tag
+//! is a head on the stack, the frame's own payload and a trailer: nothing is
+//! copied. Sub-millisecond time is left out: no player reads ModEx today.
 
 use super::tag::{self, Head, frame_type, legacy, legacy_id, packet, sound};
 use super::{Hevc, metadata};
@@ -39,21 +39,10 @@ impl Muxer {
     pub fn start(&self, catalog: &Catalog) -> Bytes {
         let mut out = BytesMut::new();
         let flags = u8::from(catalog.audio().is_some()) << 2 | u8::from(catalog.video().is_some());
-        out.put_slice(&[
-            b'F',
-            b'L',
-            b'V',
-            1,
-            flags,
-            0,
-            0,
-            0,
-            FLV_HEADER_LEN,
-            0,
-            0,
-            0,
-            0,
-        ]);
+        out.put_slice(b"FLV\x01");
+        out.put_u8(flags);
+        out.put_u32(FLV_HEADER_LEN);
+        out.put_u32(0); // PreviousTagSize0
         self.put_config(&mut out, catalog, 0);
         out.freeze()
     }
@@ -109,10 +98,10 @@ impl Muxer {
 /// What stands before the payload in the body of a tag or RTMP message.
 pub fn body_head(codec: Codec, frame: &Frame, hevc: Hevc) -> Head {
     let mut head = Head::default();
+    // E.4.3.1 keeps the disposable type to H.263, so players need not know it.
     let kind = match frame.kind {
         Kind::Key => frame_type::KEY,
-        Kind::Reference => frame_type::INTER,
-        Kind::Disposable => frame_type::DISPOSABLE,
+        Kind::Reference | Kind::Disposable => frame_type::INTER,
     };
     match (legacy_id(codec, hevc), codec.is_video()) {
         (Some(id), true) => {
@@ -165,8 +154,7 @@ pub fn script_body(name: &str, value: Value) -> Bytes {
     amf::encode_all(&[name.into(), value])
 }
 
-/// Composition time is written only where it may differ from 0, and CodedFramesX spares even a
-/// zero.
+/// A composition time only where the codec reorders, and CodedFramesX where it is 0.
 fn put_enhanced_video(head: &mut Head, codec: Codec, frame: &Frame, kind: u8) {
     let composition = composition_ms(frame);
     let timed = codec.reorders() && composition != [0; 3];
@@ -183,8 +171,8 @@ fn put_enhanced_video(head: &mut Head, codec: Codec, frame: &Frame, kind: u8) {
     }
 }
 
-/// SI24 milliseconds. Taken between the two rounded times, so that rounding never moves the
-/// presentation time.
+/// SI24 milliseconds. Taken between the two rounded times,
+/// so that rounding never moves the presentation time.
 fn composition_ms(frame: &Frame) -> [u8; 3] {
     let ms = frame.pts().as_millis() - frame.dts.as_millis();
     let [_, a, b, c] = (ms.clamp(-0x80_0000, 0x7F_FFFF) as i32).to_be_bytes();
@@ -206,7 +194,7 @@ fn tag_type(codec: Codec) -> u8 {
 }
 
 /// DataOffset of the FLV header (E.2).
-const FLV_HEADER_LEN: u8 = 9;
+const FLV_HEADER_LEN: u32 = 9;
 
 /// IsExVideoHeader, the top bit of the first byte.
 const EX_VIDEO: u8 = 0x80;

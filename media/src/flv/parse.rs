@@ -1,8 +1,8 @@
 //! Hot: the body of one tag or RTMP media message to an event.
 //!
-//! Of multitrack messages the track with id 0, which the specification makes the default, is
-//! carried on; others are ignored by name. Every length is checked against the body before it is
-//! used.
+//! Of multitrack messages the track with id 0, which the specification
+//! makes the default, is carried on; others are ignored by name. Every
+//! length is checked against the body before it is used.
 
 use super::tag::{self, codec_id, frame_type, legacy, packet, sound};
 use super::{Error, Event, Metadata};
@@ -12,8 +12,8 @@ use crate::frame::{Frame, Kind};
 use crate::timestamp::Timestamp;
 use bytes::{Buf, Bytes};
 
-/// Reads one body; `tag_type` is one of `tag::{AUDIO, VIDEO, SCRIPT}`. Payloads are slices of
-/// `body`.
+/// Reads one body; `tag_type` is one of `tag::{AUDIO,
+/// VIDEO, SCRIPT}`. Payloads are slices of `body`.
 pub fn parse(tag_type: u8, dts: Timestamp, body: Bytes) -> Result<Event, Error> {
     if body.len() > MAX_BODY {
         return Err(Error::TooLarge("message"));
@@ -57,13 +57,13 @@ fn video(dts: Timestamp, mut body: Bytes) -> Result<Event, Error> {
     let cts = composition(&mut body)?;
     match packet_type {
         legacy::SEQUENCE_HEADER => config(codec, body),
-        legacy::CODED => Ok(Coded {
+        legacy::CODED => Coded {
             codec,
             kind,
             dts,
             cts,
         }
-        .event(body)),
+        .event(body),
         legacy::END => Ok(Event::EndOfSequence(codec.track())),
         _ => Ok(Event::Ignored("unknown video packet type")),
     }
@@ -80,9 +80,9 @@ fn enhanced_video(ex: Enhanced, codec: Codec, kind: Kind, mut body: Bytes) -> Re
         packet::SEQUENCE_START => config(codec, body),
         packet::CODED_FRAMES if codec.reorders() => {
             let cts = composition(&mut body)?;
-            Ok(coded(cts).event(body))
+            coded(cts).event(body)
         }
-        packet::CODED_FRAMES | packet::CODED_FRAMES_X => Ok(coded(Timestamp::ZERO).event(body)),
+        packet::CODED_FRAMES | packet::CODED_FRAMES_X => coded(Timestamp::ZERO).event(body),
         packet::SEQUENCE_END => Ok(Event::EndOfSequence(codec.track())),
         packet::METADATA => Ok(Event::Ignored("video metadata")),
         packet::MPEG2TS_SEQUENCE_START => Ok(Event::Ignored("MPEG-2 TS sequence start")),
@@ -108,9 +108,9 @@ fn audio(dts: Timestamp, mut body: Bytes) -> Result<Event, Error> {
         }
         sound::AAC => match u8(&mut body)? {
             legacy::SEQUENCE_HEADER => config(Codec::Aac, body),
-            _ => Ok(coded(Codec::Aac).event(body)),
+            _ => coded(Codec::Aac).event(body),
         },
-        sound::MP3 | sound::MP3_8K => Ok(coded(Codec::Mp3).event(body)),
+        sound::MP3 | sound::MP3_8K => coded(Codec::Mp3).event(body),
         other => Err(Error::SoundFormat(other)),
     }
 }
@@ -125,7 +125,7 @@ fn enhanced_audio(ex: Enhanced, codec: Codec, body: Bytes) -> Result<Event, Erro
                 dts: ex.dts,
                 cts: Timestamp::ZERO,
             };
-            Ok(coded.event(body))
+            coded.event(body)
         }
         packet::SEQUENCE_END => Ok(Event::EndOfSequence(codec.track())),
         packet::MULTICHANNEL_CONFIG => Ok(Event::Ignored("multichannel configuration")),
@@ -196,8 +196,8 @@ impl Enhanced {
         Ok(ex)
     }
 
-    /// The codec of the default track, `body` then being that track's bytes alone; none if only
-    /// others are there.
+    /// The codec of the default track, `body` then being that
+    /// track's bytes alone; none if only others are there.
     fn track(&self, body: &mut Bytes) -> Result<Option<Codec>, Error> {
         let Some(multitrack) = self.multitrack else {
             return self.codec(fourcc(body)?).map(Some);
@@ -240,9 +240,12 @@ struct Coded {
 }
 
 impl Coded {
-    fn event(self, payload: Bytes) -> Event {
+    fn event(self, payload: Bytes) -> Result<Event, Error> {
         if payload.is_empty() {
-            return Event::Ignored("empty frame");
+            return Ok(Event::Ignored("empty frame"));
+        }
+        if payload.len() > Frame::MAX_PAYLOAD {
+            return Err(Error::TooLarge("frame"));
         }
         let Self {
             codec,
@@ -251,17 +254,16 @@ impl Coded {
             cts,
         } = self;
         let kind = codec.kind(&payload, kind);
-        Event::Frame(
-            codec,
-            Frame {
-                track: codec.track(),
-                kind,
-                dts,
-                cts,
-                duration: None,
-                payload,
-            },
-        )
+        let track = codec.track();
+        let frame = Frame {
+            track,
+            kind,
+            dts,
+            cts,
+            duration: None,
+            payload,
+        };
+        Ok(Event::Frame(codec, frame))
     }
 }
 

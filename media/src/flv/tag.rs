@@ -1,7 +1,7 @@
 //! Hot: the numbers of the format, and a tag head that lives on the stack.
 //!
-//! Sources: Adobe FLV 10.1 annex E.3 and E.4; Enhanced RTMP v2 "ExVideoTagHeader",
-//! "ExAudioTagHeader".
+//! Sources: Adobe FLV 10.1 annex E.3 and E.4; Enhanced
+//! RTMP v2 "ExVideoTagHeader", "ExAudioTagHeader".
 
 use super::Hevc;
 use crate::codec::Codec;
@@ -23,8 +23,8 @@ pub const HEADER_LEN: usize = 11;
 /// PreviousTagSize after each tag (E.3).
 pub const TRAILER_LEN: usize = 4;
 
-/// The first bytes of a tag or of a message body: short, and needed once per frame, so kept off the
-/// heap.
+/// The first bytes of a tag or of a message body: short,
+/// and needed once per frame, so kept off the heap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     bytes: [u8; Self::CAPACITY],
@@ -58,6 +58,10 @@ impl From<Head> for Bytes {
 
 /// The eleven bytes before a tag's body; the timestamp's top byte stands apart (E.4.1).
 pub(super) fn header(tag_type: u8, body_len: usize, ts_ms: u32) -> [u8; HEADER_LEN] {
+    debug_assert!(
+        body_len < 1 << 24,
+        "payloads are bounded where they are received"
+    );
     let [_, s2, s1, s0] = (body_len as u32).to_be_bytes();
     let [t3, t2, t1, t0] = ts_ms.to_be_bytes();
     [tag_type, s2, s1, s0, t2, t1, t0, t3, 0, 0, 0]
@@ -68,8 +72,8 @@ pub(super) fn trailer(body_len: usize) -> [u8; TRAILER_LEN] {
     ((HEADER_LEN + body_len) as u32).to_be_bytes()
 }
 
-/// The codec id or sound format of a codec that is written the legacy way, which every player
-/// reads.
+/// The codec id or sound format of a codec that is
+/// written the legacy way, which every player reads.
 pub(super) fn legacy_id(codec: Codec, hevc: Hevc) -> Option<u8> {
     match codec {
         Codec::H264 => Some(codec_id::AVC),

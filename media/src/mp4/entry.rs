@@ -78,8 +78,8 @@ fn body(atom: &impl Atom) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// dOps to the identification header of RFC 7845: the same fields in the other byte order, and
-/// version 1.
+/// dOps to the identification header of RFC 7845: the
+/// same fields in the other byte order, and version 1.
 fn opus_head(dops: Vec<u8>) -> Result<Vec<u8>, Error> {
     let mut dops = Bytes::from(dops);
     if dops.len() < OPUS_FIXED {

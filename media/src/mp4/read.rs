@@ -1,5 +1,5 @@
-//! A file to frames: the sample tables (ISO 14496-12 8.6, 8.7) unrolled, and times laid on one
-//! line.
+//! A file to frames: the sample tables (ISO 14496-12
+//! 8.6, 8.7) unrolled, and times laid on one line.
 
 use super::{Error, Movie, entry};
 use crate::codec::{Catalog, TrackConfig};
@@ -10,8 +10,8 @@ use mp4_atom::{Decode, Edts, Moov, Stbl, StscEntry, StszSamples, Trak};
 
 /// Reads a file made by ffmpeg or [`super::write`].
 ///
-/// The edit lists' start offsets are applied; what an edit list would cut off is kept, as it is
-/// needed to decode.
+/// The edit lists' start offsets are applied; what an edit
+/// list would cut off is kept, as it is needed to decode.
 pub fn read(file: Bytes) -> Result<Movie, Error> {
     let moov = find_moov(&file)?;
     let moov = Moov::decode(&mut &moov[..])?;
@@ -169,8 +169,8 @@ impl Track<'_> {
         short.chain(long)
     }
 
-    /// What the edit list (8.6.6) adds to each time: an empty edit delays, a later start of the
-    /// media advances.
+    /// What the edit list (8.6.6) adds to each time: an empty
+    /// edit delays, a later start of the media advances.
     fn shift(&self, scale: u32) -> Result<Timestamp, Error> {
         if scale == 0 || self.movie_scale == 0 {
             return Err(Error::Index("a time scale of 0"));
@@ -214,8 +214,8 @@ fn sizes(samples: &StszSamples) -> Result<Vec<u32>, Error> {
     Ok(sizes)
 }
 
-/// The number of samples of chunk 1, 2, 3 and so on; each entry rules up to the next one's first
-/// chunk.
+/// The number of samples of chunk 1, 2, 3 and so on;
+/// each entry rules up to the next one's first chunk.
 fn samples_per_chunk(entries: &[StscEntry]) -> impl Iterator<Item = u32> {
     let mut entries = entries.iter().peekable();
     let mut count = 0;
@@ -243,8 +243,8 @@ fn clamp(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Three hours of video at 90 frames a second: a clip, and a bound on what a hostile index unfolds
-/// to.
+/// Three hours of video at 90 frames a second: a clip,
+/// and a bound on what a hostile index unfolds to.
 const MAX_SAMPLES: usize = 1 << 20;
 
 const OUTSIDE: Error = Error::Index("a sample lies outside the file");

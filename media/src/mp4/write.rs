@@ -13,8 +13,8 @@ use mp4_atom::{
 
 /// Writes a file whose presentation starts with the frame that is shown or heard first.
 ///
-/// Decoding times within a track may not go back. Frames of tracks that the catalog does not name
-/// are left out.
+/// Decoding times within a track may not go back. Frames
+/// of tracks that the catalog does not name are left out.
 pub fn write(catalog: &Catalog, frames: &[Frame]) -> Result<Bytes, Error> {
     let mut tracks: Vec<_> = catalog.tracks.iter().map(Track::new).collect();
     let mut media = BytesMut::new();
@@ -194,8 +194,8 @@ impl<'a> Track<'a> {
         })
     }
 
-    /// How long each sample lasts until the next; the last one as long as it says, or as the one
-    /// before it.
+    /// How long each sample lasts until the next; the last
+    /// one as long as it says, or as the one before it.
     fn decoding_times(&self) -> Result<Stts, Error> {
         let mut deltas = Vec::with_capacity(self.samples.len());
         for pair in self.samples.windows(2) {

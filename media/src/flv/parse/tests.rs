@@ -250,6 +250,10 @@ fn bad_messages_are_errors() {
     );
     let long = [&b"\xAF\x00"[..], &[0; TrackConfig::MAX_RECORD + 1]].concat();
     check(tag::AUDIO, &long, Error::TooLarge("sequence header"));
+    let long = [&b"\xAF\x01"[..], &vec![0; Frame::MAX_PAYLOAD + 1]].concat();
+    check(tag::AUDIO, &long, Error::TooLarge("frame"));
+    let long = [&long[..], &[0; 1024]].concat();
+    check(tag::AUDIO, &long, Error::TooLarge("message"));
 }
 
 fn metadata(members: &[(&str, Value)]) -> Metadata {
