@@ -269,11 +269,12 @@ impl Client {
 
     /// What to do next; `None` until the next call.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if let Some(bytes) = self.link.pop() {
-            return Some(Output::Send(bytes));
-        }
+        // What came before a peer hung up counts, whether or not it can still be answered.
         if let Some(event) = self.events.pop_front() {
             return Some(Output::Event(event));
+        }
+        if let Some(bytes) = self.link.pop() {
+            return Some(Output::Send(bytes));
         }
         let is_new = std::mem::take(&mut self.is_deadline_new);
         is_new.then_some(Output::Deadline(self.deadline))

@@ -14,7 +14,7 @@ pub enum Error {
     /// Not AMF.
     #[error("{0}")]
     Amf(#[from] amf::Error),
-    /// AMF that is not a command.
+    /// AMF that does not begin with a name and a transaction.
     #[error("no name or no transaction")]
     Unnamed,
 }
@@ -59,14 +59,20 @@ impl Command {
             skip_format(&mut body);
         }
         let mut values = amf::decode_all(body)?.into_iter();
-        match (values.next(), values.next()) {
-            (Some(Value::String(name)), Some(Value::Number(transaction))) => Ok(Self {
-                name,
-                transaction,
-                arguments: values.collect(),
-            }),
-            _ => Err(Error::Unnamed),
-        }
+        let Some(Value::String(name)) = values.next() else {
+            return Err(Error::Unnamed);
+        };
+        let transaction = match values.next() {
+            Some(Value::Number(transaction)) => transaction,
+            // ffmpeg as a server says `onFCPublish` and no more.
+            None => 0.0,
+            Some(_) => return Err(Error::Unnamed),
+        };
+        Ok(Self {
+            name,
+            transaction,
+            arguments: values.collect(),
+        })
     }
 
     /// The body of a message of kind `COMMAND`.
@@ -183,10 +189,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_name_is_a_command_that_wants_no_answer() {
+        let bare = message(kind::COMMAND, amf::encode_all(&[text("onFCPublish")]));
+        assert_eq!(
+            Command::decode(&bare),
+            Ok(Command::new("onFCPublish", 0.0, vec![]))
+        );
+    }
+
+    #[test]
     fn what_is_no_command_is_an_error() {
         let unnamed = [
             amf::encode_all(&[]),
-            amf::encode_all(&[text("connect")]),
             amf::encode_all(&[Value::Null, Value::Number(1.0)]),
             amf::encode_all(&[text("connect"), text("1")]),
         ];

@@ -7,8 +7,8 @@
 
 use super::chunk::{self, CONTROL_STREAM, Limits, Reader, Writer};
 use super::command::{self, Command};
+use super::handshake::{self, Handshake, Step};
 use super::message::{self, Media, Message, event, kind, user_control};
-use super::{handshake, handshake::Handshake, handshake::Step};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::time::Instant;

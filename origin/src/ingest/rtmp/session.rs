@@ -80,9 +80,9 @@ pub struct Session {
     name: String,
     time_line: TimeLine,
     last_media: Instant,
-    deadline: Option<Instant>,
-    /// The deadline that the caller does not know yet.
-    new_deadline: Option<Instant>,
+    deadline: Instant,
+    /// Whether the caller does not know the deadline yet.
+    is_deadline_new: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ enum Role {
 impl Session {
     /// A session for a connection accepted at `now`; `seed` makes the handshake's random bytes.
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
-        let mut session = Self {
+        Self {
             stage: Stage::Handshake,
             link: Link::new(Handshake::server(seed), COMMAND_LIMITS),
             events: VecDeque::new(),
@@ -116,12 +116,10 @@ impl Session {
             name: String::new(),
             time_line: TimeLine::default(),
             last_media: now,
-            deadline: None,
-            new_deadline: None,
+            deadline: now + config.handshake_timeout,
+            is_deadline_new: true,
             config,
-        };
-        session.set_deadline(now + session.config.handshake_timeout);
-        session
+        }
     }
 
     /// Takes bytes that the peer sent.
@@ -175,16 +173,16 @@ impl Session {
 
     /// A deadline has come; an error when the peer is late.
     pub fn handle_deadline(&mut self, now: Instant) -> Result<(), Error> {
-        let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now) else {
+        if now < self.deadline {
             return Ok(());
-        };
+        }
         match self.stage {
             Stage::Handshake => Err(Error::Timeout("the handshake")),
             Stage::Command => Err(Error::Timeout("publish or play")),
             Stage::Active(Role::Publisher) => {
                 // Media does not move the deadline each time; it is looked at when it comes.
                 let idle_until = self.last_media + self.config.idle_timeout;
-                if idle_until <= deadline.max(now) {
+                if idle_until <= now {
                     return Err(Error::Timeout("media"));
                 }
                 self.set_deadline(idle_until);
@@ -195,19 +193,21 @@ impl Session {
     }
 
     fn set_deadline(&mut self, deadline: Instant) {
-        self.deadline = Some(deadline);
-        self.new_deadline = Some(deadline);
+        self.deadline = deadline;
+        self.is_deadline_new = true;
     }
 
     /// What to do next; `None` until the next call.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if let Some(bytes) = self.link.pop() {
-            return Some(Output::Send(bytes));
-        }
+        // What came before a peer hung up counts, whether or not it can still be answered.
         if let Some(event) = self.events.pop_front() {
             return Some(Output::Event(event));
         }
-        self.new_deadline.take().map(Output::Deadline)
+        if let Some(bytes) = self.link.pop() {
+            return Some(Output::Send(bytes));
+        }
+        let is_new = std::mem::take(&mut self.is_deadline_new);
+        is_new.then_some(Output::Deadline(self.deadline))
     }
 
     /// Lets the peer publish what it asked for, and takes what it sent meanwhile.
