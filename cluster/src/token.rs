@@ -21,7 +21,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 pub use claims::{Action, Attempt, Claims, InvalidPattern, Pattern};
-pub use gate::{Config, Demand, Gate, KeyConfig};
+pub use gate::{Audience, Config, Demand, Gate, KeyConfig};
 
 /// Longest token: a dozen edge names fit, and a URL with it stays below what proxies take (8 KiB).
 pub const MAX_BYTES: usize = 2048;

@@ -37,9 +37,6 @@ pub struct Claims {
     /// An entitlement for logs and hooks, opaque to Weir.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// How many viewers may use it at one time at an edge.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_sessions: Option<u32>,
 }
 
 /// What a token allows.
@@ -76,7 +73,6 @@ impl Claims {
             edges: None,
             client: None,
             label: None,
-            max_sessions: None,
         }
     }
 

@@ -27,9 +27,10 @@ pub struct Config {
     /// `"required"`: a publisher must present a token.
     /// `"open"`: whoever reaches the port may publish.
     pub publish: Demand,
-    /// `"required"`: a viewer must present a token, to the scheduler or straight to an edge.
-    /// `"open"`: anybody may watch.
-    pub play: Demand,
+    /// `"redirected"`: an edge demands a token, and the scheduler gives one to whoever asks it.
+    /// `"required"`: a viewer must bring a token to the scheduler, too.
+    /// `"open"`: anybody may watch at any edge.
+    pub play: Audience,
     /// How long a viewer may take from being redirected to joining the edge.
     /// It limits joining, not watching.
     pub ttl: transport::config::Duration,
@@ -51,7 +52,7 @@ pub struct KeyConfig {
     pub secret: Secret,
 }
 
-/// Whether a token is needed.
+/// Whether a publisher needs a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Demand {
@@ -61,12 +62,24 @@ pub enum Demand {
     Open,
 }
 
+/// Who may watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Audience {
+    /// Whoever brings a token.
+    Required,
+    /// Whoever was redirected by a scheduler, or brings a token.
+    Redirected,
+    /// Everybody.
+    Open,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             keys: Vec::new(),
             publish: Demand::Required,
-            play: Demand::Open,
+            play: Audience::Redirected,
             ttl: transport::config::Duration::from_secs(300),
             bind_client: false,
         }
@@ -78,7 +91,7 @@ impl Default for Config {
 pub struct Gate {
     keys: Keys,
     publish: Demand,
-    play: Demand,
+    play: Audience,
     ttl: Duration,
     bind_client: bool,
 }
@@ -116,14 +129,18 @@ impl Gate {
         what: &Attempt<'_>,
         now_s: u64,
     ) -> Result<Option<Claims>, Refusal> {
-        let demand = match what.action {
-            Action::Publish => self.publish,
-            Action::Play => self.play,
+        let needed = match what.action {
+            Action::Publish => self.publish == Demand::Required,
+            Action::Play => match self.play {
+                Audience::Required => true,
+                Audience::Redirected => what.node.is_some(),
+                Audience::Open => false,
+            },
         };
-        match (token, demand) {
-            (Some(token), _) => self.keys.verify(token, what, now_s).map(Some),
-            (None, Demand::Open) => Ok(None),
-            (None, Demand::Required) => Err(Refusal::Missing),
+        match token {
+            Some(token) => self.keys.verify(token, what, now_s).map(Some),
+            None if needed => Err(Refusal::Missing),
+            None => Ok(None),
         }
     }
 

@@ -62,7 +62,6 @@ fn a_signed_token_is_verified_with_all_its_claims() {
         edges: Some(vec![id("edge-1"), id("edge-2")]),
         client: Some("203.0.113.0/24".parse().unwrap()),
         label: Some("gold".into()),
-        max_sessions: Some(2),
         ..claims()
     };
     for claims in [claims(), full] {
@@ -283,37 +282,59 @@ fn we_read_the_tokens_of_another_implementation() {
 
 #[test]
 fn a_gate_demands_tokens_by_configuration() {
-    use Demand::{Open, Required};
+    use Audience::{Open, Redirected, Required};
     let good = keys().sign(&claims());
+    let good = Some(good.as_str());
+    // (who may watch, token, said by a scheduler, said by an edge)
     let rows = [
-        (Open, None, Ok(false)),
-        (Open, Some(good.as_str()), Ok(true)),
-        (Open, Some("junk"), Err(Refusal::Malformed)),
-        (Required, None, Err(Refusal::Missing)),
-        (Required, Some(good.as_str()), Ok(true)),
-        (Required, Some("junk"), Err(Refusal::Malformed)),
+        (Open, None, Ok(false), Ok(false)),
+        (Open, good, Ok(true), Ok(true)),
+        (
+            Open,
+            Some("junk"),
+            Err(Refusal::Malformed),
+            Err(Refusal::Malformed),
+        ),
+        (Redirected, None, Ok(false), Err(Refusal::Missing)),
+        (Redirected, good, Ok(true), Ok(true)),
+        (
+            Redirected,
+            Some("junk"),
+            Err(Refusal::Malformed),
+            Err(Refusal::Malformed),
+        ),
+        (Required, None, Err(Refusal::Missing), Err(Refusal::Missing)),
+        (Required, good, Ok(true), Ok(true)),
+        (
+            Required,
+            Some("junk"),
+            Err(Refusal::Malformed),
+            Err(Refusal::Malformed),
+        ),
     ];
-    let stream = key("live/x");
+    let (stream, edge) = (key("live/x"), id("edge-1"));
     let client = "2001:db8::1".parse().unwrap();
-    let what = Attempt {
-        action: Action::Play,
-        stream: &stream,
-        node: None,
-        client,
-    };
-    for (play, token, expect) in rows {
+    for (play, token, at_scheduler, at_edge) in rows {
         let config = Config {
             keys: configured(),
             play,
             ..Config::default()
         };
         let gate = Gate::load(&config, &Secret::default()).unwrap();
-        let answer = gate.check(token, &what, NOW_S);
-        assert_eq!(
-            answer.map(|claims| claims.is_some()),
-            expect,
-            "{play:?} {token:?}"
-        );
+        for (node, expect) in [(None, at_scheduler), (Some(&edge), at_edge)] {
+            let what = Attempt {
+                action: Action::Play,
+                stream: &stream,
+                node,
+                client,
+            };
+            let answer = gate.check(token, &what, NOW_S);
+            assert_eq!(
+                answer.map(|c| c.is_some()),
+                expect,
+                "{play:?} {token:?} {node:?}"
+            );
+        }
     }
 }
 
