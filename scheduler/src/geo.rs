@@ -26,8 +26,9 @@ use zones::Zones;
 pub use sphere::{Point, Unit};
 
 /// The `[geo]` table.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Geo")]
 pub struct Config {
     /// MaxMind DB files, asked in this order until one knows the address (some vendors keep IPv4
     /// and IPv6 apart).
@@ -58,7 +59,7 @@ pub struct Located {
 }
 
 /// What a place was read from, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The coverage-zone file.
@@ -74,6 +75,21 @@ pub enum Source {
 }
 
 impl Source {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] =
+        [Self::Zone, Self::Database, Self::State, Self::Country, Self::Default];
+
+    /// The source as it stands in JSON and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Zone => "zone",
+            Self::Database => "database",
+            Self::State => "state",
+            Self::Country => "country",
+            Self::Default => "default",
+        }
+    }
+
     /// Whether the place stands for a whole state, country or the unknown.
     pub fn is_approximate(self) -> bool {
         matches!(self, Self::State | Self::Country | Self::Default)

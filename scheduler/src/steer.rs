@@ -8,7 +8,7 @@
 //! of a dead edge spread over all others instead of falling on one heir.
 
 use cluster::plan::Health;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::geo::Located;
 use crate::snapshot::{NodeView, Snapshot, mix};
@@ -60,7 +60,7 @@ pub struct Candidate {
 }
 
 /// Why an edge lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// It has been silent for too long, or left.

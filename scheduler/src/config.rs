@@ -1,0 +1,130 @@
+//! The `[scheduler]` table of the configuration file; its comments are the operator's page.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use transport::config::Duration;
+
+use crate::snapshot::Policy;
+use crate::sticky;
+
+/// `[scheduler]`: where viewers and nodes reach it, and how it chooses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Scheduler")]
+pub struct Config {
+    /// Where viewers ask which edge to go to (`/{app}/{stream}.flv`, `/api/v1/resolve`).
+    pub listen: SocketAddr,
+    /// Certificate chain and key for that listener; plain HTTP when absent.
+    pub tls: Option<Tls>,
+    /// Where nodes deliver their samples, always over mutual TLS.
+    pub cluster_listen: SocketAddr,
+    /// The file that remembers drains and kicks over a restart; only in memory when absent.
+    pub store: Option<PathBuf>,
+    /// Edges whose estimated round-trip time is within this of the nearest usable one count as
+    /// equally near; among them the load decides. 1 ms is about 50 km.
+    pub rtt_slack: Duration,
+    /// Share of its capacity (viewers or egress) at which an edge gets no new viewers, 0 to 1.
+    pub full_at: f32,
+    /// How long a viewer who comes back is sent to the same one of equally near edges; `"0s"` lets
+    /// the load decide each time. At most one hour.
+    pub sticky: Duration,
+    /// Proxies whose `X-Forwarded-For` is believed, as networks: `["10.0.0.0/8"]`.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Lets requests from loopback and from trusted proxies say `?ip=ADDRESS` and be answered like a
+    /// viewer from there. For demonstrations and tests.
+    pub allow_ip_override: bool,
+    /// Places that the console's page offers as "I am in ...".
+    pub places: Vec<Place>,
+}
+
+/// The public listener's certificate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate chain.
+    pub cert: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+}
+
+/// A place to try from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "TryFrom")]
+pub struct Place {
+    /// What people read: `"Frankfurt"`.
+    pub name: String,
+    /// An address that is there.
+    pub address: IpAddr,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0; 16], 8080)),
+            tls: None,
+            cluster_listen: SocketAddr::from(([0; 16], 7900)),
+            store: None,
+            rtt_slack: Duration::from_millis(10),
+            full_at: 0.95,
+            sticky: Duration::from_secs(300),
+            trusted_proxies: Vec::new(),
+            allow_ip_override: false,
+            places: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The steering settings, when they make sense.
+    pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
+        let slack = self.rtt_slack.get();
+        ensure!(slack.as_millis() >= 1, "[scheduler] rtt_slack must be at least 1ms");
+        ensure!(
+            self.full_at > 0.0 && self.full_at <= 1.0,
+            "[scheduler] full_at must be above 0 and at most 1"
+        );
+        ensure!(self.sticky.get() <= sticky::MAX_TTL, "[scheduler] sticky must be at most 1h");
+        let policy = Policy { rtt_slack_ms: slack.as_secs_f32() * 1000.0, full_at: self.full_at };
+        Ok(policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        for (text, valid) in [
+            ("", true),
+            ("rtt_slack = \"25ms\"\nfull_at = 1.0\nsticky = \"1h\"", true),
+            ("rtt_slack = \"0s\"", false),
+            ("full_at = 0.0", false),
+            ("full_at = nan", false),
+            ("full_at = 1.1", false),
+            ("sticky = \"2h\"", false),
+        ] {
+            let config: Config = toml::from_str(text).unwrap();
+            assert_eq!(config.policy().is_ok(), valid, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config: Config = toml::from_str(
+            "listen = \"127.0.0.1:0\"\ncluster_listen = \"127.0.0.1:0\"\nstore = \"s.redb\"\n\
+             tls = { cert = \"a\", key = \"b\" }\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
+             allow_ip_override = true\n[[places]]\nname = \"x\"\naddress = \"192.0.2.1\"\n",
+        )
+        .unwrap();
+        assert_eq!(config.places[0].address, IpAddr::from([192, 0, 2, 1]));
+        assert!(toml::from_str::<Config>("nonsense = 1").is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! The public listener: redirects and their JSON form, over HTTP.
+//!
+//! Every answer can be read by pages of any origin and is kept by no cache.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use transport::http::{Body, empty, json, peer, problem};
+
+use super::{Redirector, Refused, Request};
+
+/// Answers one request of the public listener.
+pub fn answer<B>(redirector: &Arc<Redirector>, request: &http::Request<B>) -> Response<Body> {
+    let mut response = match *request.method() {
+        Method::GET | Method::HEAD => route(redirector, request),
+        Method::OPTIONS => preflight(),
+        _ => not_allowed(),
+    };
+    for (name, value) in ALWAYS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn route<B>(redirector: &Redirector, request: &http::Request<B>) -> Response<Body> {
+    let forwarded: Vec<&str> = texts(request.headers(), &FORWARDED_FOR).collect();
+    let authorization = texts(request.headers(), &header::AUTHORIZATION).next();
+    let asked = Request {
+        peer: peer(request).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()),
+        path: request.uri().path(),
+        query: request.uri().query().unwrap_or_default(),
+        forwarded: &forwarded,
+        bearer: authorization.and_then(|value| value.strip_prefix("Bearer ")),
+    };
+    let answer = if asked.path == RESOLVE {
+        redirector.resolve(&asked).map(|resolved| json(StatusCode::OK, &resolved))
+    } else {
+        redirector.redirect(&asked).map(found)
+    };
+    answer.unwrap_or_else(|refused| {
+        tracing::debug!(reason = refused.as_str(), path = asked.path, "viewer not redirected");
+        refuse(refused)
+    })
+}
+
+fn found(location: String) -> Response<Body> {
+    let Ok(location) = HeaderValue::try_from(location) else {
+        return problem(StatusCode::BAD_REQUEST, "query cannot be passed on", "");
+    };
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
+fn refuse(refused: Refused) -> Response<Body> {
+    match refused {
+        Refused::UnknownStream => problem(
+            StatusCode::NOT_FOUND,
+            "no such stream",
+            "nobody publishes it now; ask for /app/stream.flv",
+        ),
+        Refused::Token(_) => problem(StatusCode::FORBIDDEN, "not allowed", ""),
+        Refused::NoEdge => {
+            let detail = "every edge is down, draining, full or excluded; try again soon";
+            let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "no edge", detail);
+            let retry = HeaderValue::from_static(RETRY_AFTER_S);
+            response.headers_mut().insert(header::RETRY_AFTER, retry);
+            response
+        }
+    }
+}
+
+fn preflight() -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    for (name, value) in PREFLIGHT {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn not_allowed() -> Response<Body> {
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+    response
+}
+
+fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default())
+}
+
+const RESOLVE: &str = "/api/v1/resolve";
+const METHODS: &str = "GET, HEAD, OPTIONS";
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A page follows a redirect only when the redirect itself allows its origin.
+const ALWAYS: [(HeaderName, &str); 3] = [
+    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    (header::ACCESS_CONTROL_EXPOSE_HEADERS, "*"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+const PREFLIGHT: [(HeaderName, &str); 3] = [
+    (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+    (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, range, *"),
+    (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+];
+
+/// Two samples later the answer may be another one.
+const RETRY_AFTER_S: &str = "2";
