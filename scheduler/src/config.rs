@@ -19,6 +19,9 @@ use crate::sticky;
 pub struct Config {
     /// Where viewers ask which edge to go to (`/{app}/{stream}.flv`, `/api/v1/resolve`).
     pub listen: SocketAddr,
+    /// The address under which viewers know that listener: `"https://live.example.com"`.
+    /// The console's page plays through it. Left out, the page plays through `localhost`.
+    pub public_url: Option<String>,
     /// Certificate chain and key for that listener; plain HTTP when absent.
     pub tls: Option<Tls>,
     /// Where nodes deliver their samples, always over mutual TLS.
@@ -68,8 +71,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0; 16], 8080)),
+            public_url: None,
             tls: None,
-            cluster_listen: SocketAddr::from(([0; 16], 7900)),
+            cluster_listen: SocketAddr::from(([0; 16], 7700)),
             store: None,
             rtt_slack: Duration::from_millis(10),
             full_at: 0.95,
@@ -82,16 +86,33 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Where viewers ask, when the listener's port is `port`.
+    pub(crate) fn public_url(&self, port: u16) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        self.public_url
+            .clone()
+            .unwrap_or_else(|| format!("{scheme}://localhost:{port}"))
+    }
+
     /// The steering settings, when they make sense.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
         let slack = self.rtt_slack.get();
-        ensure!(slack.as_millis() >= 1, "[scheduler] rtt_slack must be at least 1ms");
+        ensure!(
+            slack.as_millis() >= 1,
+            "[scheduler] rtt_slack must be at least 1ms"
+        );
         ensure!(
             self.full_at > 0.0 && self.full_at <= 1.0,
             "[scheduler] full_at must be above 0 and at most 1"
         );
-        ensure!(self.sticky.get() <= sticky::MAX_TTL, "[scheduler] sticky must be at most 1h");
-        let policy = Policy { rtt_slack_ms: slack.as_secs_f32() * 1000.0, full_at: self.full_at };
+        ensure!(
+            self.sticky.get() <= sticky::MAX_TTL,
+            "[scheduler] sticky must be at most 1h"
+        );
+        let policy = Policy {
+            rtt_slack_ms: slack.as_secs_f32() * 1000.0,
+            full_at: self.full_at,
+        };
         Ok(policy)
     }
 }

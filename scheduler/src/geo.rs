@@ -76,8 +76,13 @@ pub enum Source {
 
 impl Source {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Zone, Self::Database, Self::State, Self::Country, Self::Default];
+    pub const ALL: [Self; 5] = [
+        Self::Zone,
+        Self::Database,
+        Self::State,
+        Self::Country,
+        Self::Default,
+    ];
 
     /// The source as it stands in JSON and metrics.
     pub fn as_str(self) -> &'static str {

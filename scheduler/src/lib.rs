@@ -1,8 +1,21 @@
 //! Steers viewers: takes samples in, plans, and answers every request with the best edge.
+//!
+//! A telemetry sample comes in at [`collect`], becomes part of a [`snapshot`], and what follows
+//! for every node goes out as the [`plan`]. A viewer comes in at [`redirect`], is placed by [`geo`]
+//! and sent to an edge by [`steer`]; [`explain`] says why. No frame is ever seen here.
 
+pub mod config;
 pub mod collect;
 pub mod snapshot;
 pub mod plan;
-pub mod geo;
 pub mod steer;
+pub mod geo;
 pub mod sticky;
+pub mod redirect;
+pub mod explain;
+pub mod api;
+pub mod meter;
+mod service;
+
+pub use config::Config;
+pub use service::{Addrs, Scheduler};

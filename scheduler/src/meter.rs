@@ -57,11 +57,16 @@ impl Meter {
         let registry = registry.sub_registry_with_prefix("weir_scheduler");
         let decisions = Family::<Outcome, Counter>::default();
         let lookups = Family::<Lookup, Counter>::default();
+        let redirected = Counter::clone(&decisions.get_or_create(&Outcome {
+            outcome: "redirected",
+        }));
         let meter = Self {
-            redirected: decisions.get_or_create(&Outcome { outcome: "redirected" }).clone(),
+            redirected,
             seconds: Histogram::new(exponential_buckets(FASTEST_S, 2.0, BUCKETS)),
             lookups: Arc::new(Source::ALL.map(|source| {
-                lookups.get_or_create(&Lookup { source: source.as_str() }).clone()
+                Counter::clone(&lookups.get_or_create(&Lookup {
+                    source: source.as_str(),
+                }))
             })),
             decisions,
             samples: Counter::default(),
@@ -69,17 +74,33 @@ impl Meter {
             nodes: Family::default(),
             streams: Gauge::default(),
         };
-        registry.register("decisions", "Viewers' requests by outcome", meter.decisions.clone());
+        registry.register(
+            "decisions",
+            "Viewers' requests by outcome",
+            meter.decisions.clone(),
+        );
         registry.register_with_unit(
             "decision",
             "Time to place, decide and sign",
             Unit::Seconds,
             meter.seconds.clone(),
         );
-        registry.register("geo_lookups", "Addresses placed, by what the place came from", lookups);
+        registry.register(
+            "geo_lookups",
+            "Addresses placed, by what the place came from",
+            lookups,
+        );
         registry.register("samples", "Samples taken from nodes", meter.samples.clone());
-        registry.register("refused_reports", "Reports refused, by reason", meter.refused.clone());
-        registry.register("nodes", "Known nodes by role and health", meter.nodes.clone());
+        registry.register(
+            "refused_reports",
+            "Reports refused, by reason",
+            meter.refused.clone(),
+        );
+        registry.register(
+            "nodes",
+            "Known nodes by role and health",
+            meter.nodes.clone(),
+        );
         registry.register("streams", "Streams on air", meter.streams.clone());
         meter
     }
@@ -112,7 +133,10 @@ impl Meter {
                     view.node().role == role && view.health == health
                 };
                 let count = snapshot.nodes.iter().filter(like).count();
-                let label = Nodes { role: role.as_str(), health: name };
+                let label = Nodes {
+                    role: role.as_str(),
+                    health: name,
+                };
                 self.nodes.get_or_create(&label).set(count as i64);
             }
         }
@@ -120,8 +144,11 @@ impl Meter {
     }
 }
 
-const HEALTH: [(Health, &str); 3] =
-    [(Health::Up, "up"), (Health::Draining, "draining"), (Health::Down, "down")];
+const HEALTH: [(Health, &str); 3] = [
+    (Health::Up, "up"),
+    (Health::Draining, "draining"),
+    (Health::Down, "down"),
+];
 
 /// From 1 microsecond, faster than any decision, in 14 doublings to 8 milliseconds.
 const FASTEST_S: f64 = 1e-6;

@@ -142,6 +142,17 @@ pub enum Why {
     Kept,
 }
 
+impl Why {
+    /// The reason in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nearest => "the nearest usable edge",
+            Self::LessLoaded => "the less loaded of two equally near edges",
+            Self::Kept => "equally near, and the viewer was there before",
+        }
+    }
+}
+
 /// A decision with what it was made for.
 struct Decided {
     snapshot: Arc<Snapshot>,
@@ -156,12 +167,20 @@ impl Redirector {
     /// The signed address at the best edge for a request of `/{app}/{stream}.flv`.
     pub fn redirect(&self, request: &Request<'_>) -> Result<String, Refused> {
         self.timed(|| {
-            let key = request.path.strip_prefix('/').and_then(|path| path.strip_suffix(EXTENSION));
+            let key = request
+                .path
+                .strip_prefix('/')
+                .and_then(|path| path.strip_suffix(EXTENSION));
             let query = Query::parse(request.query);
             let decided = self.decide(request, &query, key.unwrap_or_default())?;
             let token = self.gate.sign(&decided.claims);
             let edge = decided.edges().next().ok_or(Refused::NoEdge)?;
-            Ok(url(edge, &decided.record.key, &token, Query::passed_on(request.query)))
+            Ok(url(
+                edge,
+                &decided.record.key,
+                &token,
+                Query::passed_on(request.query),
+            ))
         })
     }
 
@@ -184,7 +203,10 @@ impl Redirector {
                 edge,
                 url,
                 fallbacks: edges.collect(),
-                ttl_s: decided.claims.exp_s.saturating_sub(self.clock.unix_ms() / 1000),
+                ttl_s: decided
+                    .claims
+                    .exp_s
+                    .saturating_sub(self.clock.unix_ms() / 1000),
                 place: self.place(decided.address, decided.located),
                 reason: why(&decided.decision),
             })
@@ -192,7 +214,12 @@ impl Redirector {
     }
 
     /// What would be decided for a viewer at `address`, without sending anybody anywhere.
-    pub fn explain(&self, snapshot: &Snapshot, key: &str, address: IpAddr) -> (ViewerPlace, Decision) {
+    pub fn explain(
+        &self,
+        snapshot: &Snapshot,
+        key: &str,
+        address: IpAddr,
+    ) -> (ViewerPlace, Decision) {
         let located = self.geo.locate(address);
         let viewer = self.viewer(located, viewer_key(key, address, None), "");
         (self.place(address, located), steer(snapshot, &viewer))
@@ -219,36 +246,70 @@ impl Redirector {
         let snapshot = self.snapshot.load_full();
         let record = snapshot.stream(key).ok_or(Refused::UnknownStream)?.clone();
         let forwarded = request.forwarded.iter().copied();
-        let address = self.proxies.viewer(request.peer, forwarded, query.ip.as_deref());
+        let address = self
+            .proxies
+            .viewer(request.peer, forwarded, query.ip.as_deref());
         let token = query.token.as_deref().or(request.bearer);
         let mut claims = self.claims(&record.key, address, token)?;
 
         let located = self.geo.locate(address);
         self.meter.located(located.source);
         let viewer_key = viewer_key(key, address, query.session.as_deref());
-        let viewer = self.viewer(located, viewer_key, query.exclude.as_deref().unwrap_or_default());
+        let viewer = self.viewer(
+            located,
+            viewer_key,
+            query.exclude.as_deref().unwrap_or_default(),
+        );
         let decision = steer(&snapshot, &viewer);
         let chosen = decision.chosen().ok_or(Refused::NoEdge)?;
         let view = &snapshot.nodes[chosen.node];
         if viewer.kept != Some(view.number) {
             view.sent.add(record.bitrate_bps.max(LEAST_BITRATE_BPS));
         }
-        self.sticky.keep(viewer_key, view.number, self.clock.unix_ms() / 1000);
-        let ids = decision.edges().map(|edge| snapshot.nodes[edge.node].node().id.clone());
+        self.sticky
+            .keep(viewer_key, view.number, self.clock.unix_ms() / 1000);
+        let ids = decision
+            .edges()
+            .map(|edge| snapshot.nodes[edge.node].node().id.clone());
         claims.edges = Some(ids.collect());
-        Ok(Decided { decision, record, address, located, claims, snapshot })
+        Ok(Decided {
+            decision,
+            record,
+            address,
+            located,
+            claims,
+            snapshot,
+        })
     }
 
     fn viewer<'a>(&self, located: Located, key: u64, exclude: &'a str) -> Viewer<'a> {
         let kept = self.sticky.find(key, self.clock.unix_ms() / 1000);
-        Viewer { located, key, kept, exclude }
+        Viewer {
+            located,
+            key,
+            kept,
+            exclude,
+        }
     }
 
     /// What the new token allows: no more than the one that the viewer brought, if any.
-    fn claims(&self, key: &StreamKey, client: IpAddr, token: Option<&str>) -> Result<Claims, Refused> {
+    fn claims(
+        &self,
+        key: &StreamKey,
+        client: IpAddr,
+        token: Option<&str>,
+    ) -> Result<Claims, Refused> {
         let now_s = self.clock.unix_ms() / 1000;
-        let what = Attempt { action: Action::Play, stream: key, node: None, client };
-        let brought = self.gate.check(token, &what, now_s).map_err(Refused::Token)?;
+        let what = Attempt {
+            action: Action::Play,
+            stream: key,
+            node: None,
+            client,
+        };
+        let brought = self
+            .gate
+            .check(token, &what, now_s)
+            .map_err(Refused::Token)?;
         let fresh = self.gate.redirect_claims(key, client, now_s);
         Ok(match brought {
             None => fresh,
@@ -277,13 +338,18 @@ impl Redirector {
 
 impl Decided {
     fn edges(&self) -> impl Iterator<Item = &NodeView> {
-        self.decision.edges().map(|edge| &self.snapshot.nodes[edge.node])
+        self.decision
+            .edges()
+            .map(|edge| &self.snapshot.nodes[edge.node])
     }
 }
 
 /// Why the chosen edge was chosen.
 pub fn why(decision: &Decision) -> Why {
-    let busier = decision.candidates.iter().any(|edge| edge.lost == Some(Reason::Busier));
+    let busier = decision
+        .candidates
+        .iter()
+        .any(|edge| edge.lost == Some(Reason::Busier));
     match (decision.kept, busier) {
         (true, _) => Why::Kept,
         (false, true) => Why::LessLoaded,
@@ -307,7 +373,14 @@ fn url<'a>(
     token: &str,
     passed_on: impl Iterator<Item = &'a str>,
 ) -> String {
-    let parts = [&edge.node().public_url, "/", key.as_str(), EXTENSION, "?token=", token];
+    let parts = [
+        &edge.node().public_url,
+        "/",
+        key.as_str(),
+        EXTENSION,
+        "?token=",
+        token,
+    ];
     let mut url = parts.concat();
     for pair in passed_on {
         url.push('&');
@@ -321,6 +394,3 @@ const EXTENSION: &str = ".flv";
 
 /// Until an origin has measured a stream, and for audio: a viewer always weighs something.
 const LEAST_BITRATE_BPS: u64 = 100_000;
-
-#[cfg(test)]
-mod tests;

@@ -49,6 +49,18 @@ pub enum Refused {
     TooManyNodes,
 }
 
+impl Refused {
+    /// The reason's name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Batch => "batch",
+            Self::PublicUrl => "public_url",
+            Self::TooManyNodes => "too_many_nodes",
+        }
+    }
+}
+
 impl Registry {
     /// An empty registry that goes on after `plan`, with the orders kept in the store.
     pub fn new(policy: Policy, plan: Plan, drains: BTreeSet<NodeId>, kicks: Vec<Kick>) -> Self {

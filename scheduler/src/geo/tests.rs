@@ -109,7 +109,10 @@ fn only_places_with_coordinates_of_their_own_are_exact() {
     for (name, (source, approximate)) in table {
         assert_eq!(source.is_approximate(), approximate, "{name}");
         assert_eq!(serde_json::to_value(source).unwrap(), name);
-        assert_eq!((source.as_str(), Source::ALL[source as usize]), (name, source));
+        assert_eq!(
+            (source.as_str(), Source::ALL[source as usize]),
+            (name, source)
+        );
     }
 }
 

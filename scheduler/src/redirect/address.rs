@@ -58,7 +58,8 @@ fn parse(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.parse().ok();
     let with_port = || text.parse().map(|address: SocketAddr| address.ip()).ok();
-    bare.or_else(with_port).map(|address: IpAddr| address.to_canonical())
+    bare.or_else(with_port)
+        .map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -69,7 +70,10 @@ mod tests {
 
     fn proxies(allow_override: bool) -> Proxies {
         let trusted = ["10.0.0.0/8", "2001:db8:f::/48"].map(|net| net.parse().unwrap());
-        Proxies { trusted: trusted.to_vec(), allow_override }
+        Proxies {
+            trusted: trusted.to_vec(),
+            allow_override,
+        }
     }
 
     #[test]
@@ -79,7 +83,11 @@ mod tests {
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
-            ("10.0.0.1", &["1.1.1.1, 203.0.113.9, 10.2.2.2"], "203.0.113.9"),
+            (
+                "10.0.0.1",
+                &["1.1.1.1, 203.0.113.9, 10.2.2.2"],
+                "203.0.113.9",
+            ),
             ("10.0.0.1", &["203.0.113.9", "10.2.2.2"], "203.0.113.9"),
             ("10.0.0.1", &["10.3.3.3,10.2.2.2"], "10.3.3.3"),
             ("10.0.0.1", &["203.0.113.9, what"], "10.0.0.1"),
@@ -89,7 +97,11 @@ mod tests {
         ];
         for (peer, forwarded, expected) in rows {
             let seen = proxies(true).viewer(peer.parse().unwrap(), forwarded.iter().copied(), None);
-            assert_eq!(seen, expected.parse::<IpAddr>().unwrap(), "{peer} {forwarded:?}");
+            assert_eq!(
+                seen,
+                expected.parse::<IpAddr>().unwrap(),
+                "{peer} {forwarded:?}"
+            );
         }
     }
 
@@ -105,7 +117,11 @@ mod tests {
         ] {
             let none = std::iter::empty();
             let seen = proxies(allow).viewer(peer.parse().unwrap(), none, Some(asked));
-            assert_eq!(seen, expected.parse::<IpAddr>().unwrap(), "{allow} {peer} {asked}");
+            assert_eq!(
+                seen,
+                expected.parse::<IpAddr>().unwrap(),
+                "{allow} {peer} {asked}"
+            );
         }
     }
 

@@ -19,7 +19,9 @@ pub fn answer<B>(redirector: &Arc<Redirector>, request: &http::Request<B>) -> Re
         _ => not_allowed(),
     };
     for (name, value) in ALWAYS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     response
 }
@@ -35,12 +37,18 @@ fn route<B>(redirector: &Redirector, request: &http::Request<B>) -> Response<Bod
         bearer: authorization.and_then(|value| value.strip_prefix("Bearer ")),
     };
     let answer = if asked.path == RESOLVE {
-        redirector.resolve(&asked).map(|resolved| json(StatusCode::OK, &resolved))
+        redirector
+            .resolve(&asked)
+            .map(|resolved| json(StatusCode::OK, &resolved))
     } else {
         redirector.redirect(&asked).map(found)
     };
     answer.unwrap_or_else(|refused| {
-        tracing::debug!(reason = refused.as_str(), path = asked.path, "viewer not redirected");
+        tracing::debug!(
+            reason = refused.as_str(),
+            path = asked.path,
+            "viewer not redirected"
+        );
         refuse(refused)
     })
 }
@@ -77,19 +85,26 @@ fn preflight() -> Response<Body> {
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     for (name, value) in PREFLIGHT {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     response
 }
 
 fn not_allowed() -> Response<Body> {
     let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(METHODS));
     response
 }
 
 fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default())
+    headers
+        .get_all(name)
+        .into_iter()
+        .map(|value| value.to_str().unwrap_or_default())
 }
 
 const RESOLVE: &str = "/api/v1/resolve";
@@ -105,7 +120,10 @@ const ALWAYS: [(HeaderName, &str); 3] = [
 
 const PREFLIGHT: [(HeaderName, &str); 3] = [
     (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-    (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, range, *"),
+    (
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        "authorization, range, *",
+    ),
     (header::ACCESS_CONTROL_MAX_AGE, "86400"),
 ];
 

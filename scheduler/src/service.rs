@@ -1,0 +1,204 @@
+//! The scheduler as a service: every start-up step in order, then one wait.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use cluster::config::Common;
+use cluster::node::Role;
+use cluster::plan::{Mark, Plan};
+use cluster::store::Store;
+use cluster::store::embedded::Embedded;
+use cluster::token::gate::Gate;
+use prometheus_client::registry::Registry as Metrics;
+use transport::accept::Listener;
+use transport::admin::{Admin, Readiness};
+use transport::clock::{Clock, unix_ms};
+use transport::drain::Drain;
+use transport::http::{self, Limits, Server};
+use transport::router::Router;
+use transport::tls;
+
+use crate::api::{self, Api};
+use crate::collect::Collector;
+use crate::collect::registry::{Registry, TICK_MS};
+use crate::config::Config;
+use crate::geo::{self, Geo, Point};
+use crate::meter::Meter;
+use crate::redirect::address::Proxies;
+use crate::redirect::{Redirector, public};
+use crate::snapshot::Snapshot;
+use crate::sticky::Sticky;
+
+/// A scheduler that listens and is ready to run.
+pub struct Scheduler {
+    collector: Arc<Collector>,
+    redirector: Arc<Redirector>,
+    public: Server,
+    cluster: Server,
+    admin: Admin,
+    api: Router,
+    metrics: Metrics,
+    addrs: Addrs,
+    drain: Drain,
+}
+
+/// Where a scheduler really listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addrs {
+    /// For viewers.
+    pub public: SocketAddr,
+    /// For nodes.
+    pub cluster: SocketAddr,
+    /// For operators.
+    pub admin: SocketAddr,
+}
+
+impl Scheduler {
+    /// Binds every listener, opens the store and the geo files, and takes the lead of a new epoch.
+    pub async fn load(
+        config: Config,
+        geo: geo::Config,
+        common: Common,
+        console: Option<Router>,
+        drain: Drain,
+    ) -> anyhow::Result<Self> {
+        tls::install();
+        let id = common.node.id(Role::Scheduler);
+        let policy = config.policy()?;
+        let mut metrics = Metrics::default();
+        let meter = Meter::register(&mut metrics);
+        let http = http::Metrics::register(&mut metrics);
+
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(config.store.as_deref())?);
+        let epoch = store.lead(unix_ms() / 1000).await?;
+        let orders = store.orders(unix_ms()).await?;
+        let drains = orders.drains.into_iter().map(|drain| drain.node).collect();
+        let before = Plan::new(Mark { epoch, revision: 0 }, vec![], vec![], vec![]);
+        let registry = Registry::new(policy, before, drains, orders.kicks);
+        let collector = Arc::new(Collector::new(registry, meter.clone()));
+
+        let own = Point {
+            lat: common.node.place.lat,
+            lon: common.node.place.lon,
+        };
+        let redirector = Arc::new(Redirector {
+            snapshot: collector.snapshot(),
+            geo: Arc::new(Geo::load(geo, own)?),
+            gate: Gate::load(&common.tokens, &common.cluster.secret).context("[tokens]")?,
+            sticky: Sticky::new(config.sticky.get()),
+            proxies: Proxies {
+                trusted: config.trusted_proxies.clone(),
+                allow_override: config.allow_ip_override,
+            },
+            meter,
+            clock: Clock::system(),
+        });
+
+        let identity = common.cluster.identity(&id)?;
+        let listener = Listener::bind(config.cluster_listen)
+            .with_context(|| format!("[scheduler] cluster_listen {}", config.cluster_listen))?;
+        let cluster = Server::new(listener, Limits::default(), drain.clone())
+            .tls(identity.server_config(&[b"h2".as_slice(), b"http/1.1"])?)
+            .stats(http.listener("cluster"));
+        let public = public_server(&config, &drain)?.stats(http.listener("public"));
+        let mut admin = Admin::bind(&common.admin)?.stats(http.listener("admin"));
+        if let Some(console) = console {
+            admin = admin.pages(console);
+        }
+        let addrs = Addrs {
+            public: public.local_addr()?,
+            cluster: cluster.local_addr()?,
+            admin: admin.local_addr()?,
+        };
+        let api = api::router(Api {
+            collector: collector.clone(),
+            redirector: redirector.clone(),
+            store,
+            epoch,
+            public_url: config.public_url(addrs.public.port()),
+            places: config.places,
+        });
+        Ok(Self {
+            collector,
+            redirector,
+            public,
+            cluster,
+            admin,
+            api,
+            metrics,
+            addrs,
+            drain,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addrs(&self) -> Addrs {
+        self.addrs
+    }
+
+    /// Who answers viewers, for callers in this process.
+    pub fn redirector(&self) -> Arc<Redirector> {
+        self.redirector.clone()
+    }
+
+    /// Serves until the drain starts; connections then end with it. The admin listener stays until
+    /// the drain stops.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Self {
+            collector,
+            redirector,
+            drain,
+            addrs,
+            ..
+        } = self;
+        tracing::info!(public = %addrs.public, cluster = %addrs.cluster, admin = %addrs.admin, "scheduler listens");
+        let readiness = Readiness::new();
+        readiness.set(SETTLED, false);
+        drain.background(settle(redirector.snapshot.clone(), readiness.clone()));
+        let metrics = Arc::new(self.metrics);
+        drain.background(self.admin.run(self.api, metrics, readiness, drain.clone()));
+        drain.background(collector.clone().run());
+        drain.background(redirector.geo.clone().watch(drain.stop_token()));
+        let viewers = self.public.run(move |request| {
+            let response = public::answer(&redirector, &request);
+            async move { response }
+        });
+        let nodes = self.cluster.run(move |request| {
+            let collector = collector.clone();
+            async move { collector.answer(request).await }
+        });
+        tokio::join!(viewers, nodes);
+        Ok(())
+    }
+}
+
+/// Waits until some edge has reported, or had the time to: before, every viewer would be refused.
+async fn settle(snapshot: Arc<ArcSwap<Snapshot>>, readiness: Readiness) {
+    let has_edge = || snapshot.load().nodes.iter().any(|view| view.is_edge());
+    let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+    let wait = async {
+        while !has_edge() {
+            tick.tick().await;
+        }
+    };
+    let _ = tokio::time::timeout(SETTLE, wait).await;
+    readiness.set(SETTLED, true);
+}
+
+const SETTLED: &str = "samples from edges";
+
+/// Nodes that lost a scheduler dial again within three seconds and report each second.
+const SETTLE: Duration = Duration::from_secs(5);
+
+fn public_server(config: &Config, drain: &Drain) -> anyhow::Result<Server> {
+    let listener = Listener::bind(config.listen)
+        .with_context(|| format!("[scheduler] listen {}", config.listen))?;
+    let server = Server::new(listener, Limits::default(), drain.clone());
+    Ok(match &config.tls {
+        Some(files) => server.tls(tls::public(&files.cert, &files.key).context("[scheduler] tls")?),
+        None => server,
+    })
+}
