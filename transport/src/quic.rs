@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, TransportConfig};
+use quinn::{ClientConfig, EndpointConfig, ServerConfig, TransportConfig};
 use quinn::{IdleTimeout, VarInt};
 use rustls::pki_types::CertificateDer;
 use socket2::{Protocol, Socket, Type};
+
+/// What [`endpoint`] opens and what it accepts, for who holds them without knowing quinn.
+pub use quinn::{Connection, Endpoint, Incoming};
 
 use crate::tls::{self, Identity};
 
