@@ -1,0 +1,153 @@
+//! `[origin]`: where an origin listens, and how long it waits for publishers.
+//!
+//! Every key has a working default. What the node is called and where it stands is in `[node]`,
+//! who may publish in `[tokens]`.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use transport::config::{Bytes, Duration};
+
+/// `[origin]`: takes streams in and serves them to edges.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Origin")]
+pub struct Config {
+    /// TCP address for RTMP, and for RTMPS when `[origin.rtmps]` is there.
+    pub listen: SocketAddr,
+    /// UDP address where edges fetch streams.
+    pub relay_listen: SocketAddr,
+    /// `host:port` under which edges reach `relay_listen`; by default the host of `public_url`
+    /// and the port of `relay_listen`.
+    pub relay_public: Option<String>,
+    /// Where publishers reach this node, such as `rtmp://origin1.example.com`; by default this
+    /// machine alone.
+    pub public_url: Option<String>,
+    /// TLS on the port of `listen`; without this table there is none.
+    pub rtmps: Option<Rtmps>,
+    /// How long a stream outlives its publisher, who may come back within it.
+    pub grace: Duration,
+    /// A publisher silent for this long loses its stream to another one with a valid token.
+    pub takeover_after: Duration,
+    /// A publisher silent for this long is closed.
+    pub idle: Duration,
+    /// The longest HLS segment: a longer group is cut into several.
+    pub segment_max: Duration,
+    /// Streams taken in at one time; further publishers are refused.
+    pub max_publishers: usize,
+    /// RTMP connections open at one time, publishing, playing or neither yet.
+    pub max_connections: usize,
+    /// Of these, from one address (IPv6: one /64).
+    pub max_connections_per_address: usize,
+    /// Memory for the newest groups of all streams.
+    pub cache: Bytes,
+}
+
+/// `[origin.rtmps]`: TLS for publishers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "OriginRtmps")]
+pub struct Rtmps {
+    /// PEM file with the certificate chain; without one, a self-signed certificate is made.
+    pub cert: Option<PathBuf>,
+    /// PEM file with the certificate's key.
+    pub key: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv6Addr::UNSPECIFIED, 1935).into(),
+            relay_listen: (Ipv6Addr::UNSPECIFIED, 7001).into(),
+            relay_public: None,
+            public_url: None,
+            rtmps: None,
+            grace: Duration::from_secs(5),
+            takeover_after: Duration::from_secs(1),
+            idle: Duration::from_secs(15),
+            segment_max: Duration::from_secs(6),
+            max_publishers: 1_000,
+            max_connections: 4_096,
+            max_connections_per_address: 512,
+            cache: Bytes::from_mib(256),
+        }
+    }
+}
+
+impl Config {
+    /// How publishers reach this node, listening on `rtmp`.
+    pub(crate) fn public_url(&self, rtmp: SocketAddr) -> String {
+        let given = self
+            .public_url
+            .as_deref()
+            .map(|url| url.trim_end_matches('/').to_owned());
+        given.unwrap_or_else(|| format!("rtmp://127.0.0.1:{}", rtmp.port()))
+    }
+
+    /// How edges reach this node, serving them on `relay`.
+    pub(crate) fn relay_public(&self, relay: SocketAddr) -> String {
+        let given = self.relay_public.clone();
+        let host = self
+            .public_url
+            .as_deref()
+            .and_then(host)
+            .unwrap_or("127.0.0.1");
+        given.unwrap_or_else(|| format!("{host}:{}", relay.port()))
+    }
+}
+
+/// The host of a URL, an IPv6 address in its brackets.
+fn host(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?']).next()?;
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => Some(host),
+        _ => Some(authority),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_are_told_the_host_that_publishers_use() {
+        let check = |public: Option<&str>, relay: Option<&str>, expect: &str| {
+            let config = Config {
+                public_url: public.map(str::to_owned),
+                relay_public: relay.map(str::to_owned),
+                ..Config::default()
+            };
+            assert_eq!(config.relay_public("[::]:7001".parse().unwrap()), expect);
+        };
+        check(None, None, "127.0.0.1:7001");
+        check(Some("rtmp://o.example.com"), None, "o.example.com:7001");
+        check(
+            Some("rtmp://o.example.com:1936/"),
+            None,
+            "o.example.com:7001",
+        );
+        check(Some("rtmp://[2001:db8::1]"), None, "[2001:db8::1]:7001");
+        check(
+            Some("rtmp://[2001:db8::1]:1935"),
+            None,
+            "[2001:db8::1]:7001",
+        );
+        check(
+            Some("rtmp://o.example.com"),
+            Some("10.0.0.1:9"),
+            "10.0.0.1:9",
+        );
+    }
+
+    #[test]
+    fn an_empty_table_is_the_default_and_unknown_keys_are_refused() {
+        assert_eq!(
+            serde_json::from_str::<Config>("{}").unwrap(),
+            Config::default()
+        );
+        assert!(serde_json::from_str::<Config>(r#"{"lisen": "[::]:1935"}"#).is_err());
+    }
+}
