@@ -317,7 +317,6 @@ impl Redirector {
                 exp_s: fresh.exp_s.min(brought.exp_s),
                 client: brought.client.or(fresh.client),
                 label: brought.label,
-                max_sessions: brought.max_sessions,
                 ..fresh
             },
         })
