@@ -92,9 +92,11 @@ impl Drain {
         self.tracked.close();
         self.background.close();
         let finished = tokio::select! {
+            // First, because a stop also empties the tracked tasks.
+            biased;
+            () = self.stopped() => false,
             () = self.tracked.wait() => true,
             () = tokio::time::sleep(deadline) => false,
-            () = self.stopped() => false,
         };
         self.stop();
         let all = async { tokio::join!(self.tracked.wait(), self.background.wait()) };

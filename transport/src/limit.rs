@@ -5,10 +5,12 @@
 //! is what one subscriber gets.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A limit on open connections; clones share it.
 #[derive(Clone, Debug)]
@@ -82,6 +84,20 @@ impl Drop for Permit {
     }
 }
 
+/// Lets this process open as many files and sockets as the system allows it at all, and says how
+/// many: the usual soft limit of 1,024 is for programs that use `select`.
+pub fn raise_descriptors() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
 /// Which limit refused a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -147,6 +163,15 @@ mod tests {
         check("192.0.2.1", "::ffff:192.0.2.1", true);
         check("2001:db8::1", "2001:db8::2", true);
         check("2001:db8::1", "2001:db8:0:1::1", false);
+    }
+
+    #[test]
+    fn raising_the_descriptors_reaches_the_hard_limit() {
+        let raised = raise_descriptors().unwrap();
+        assert_eq!(
+            getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+            raised
+        );
     }
 
     #[test]

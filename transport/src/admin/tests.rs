@@ -1,3 +1,5 @@
+//! The rules as tables, then the listener over loopback.
+
 use std::time::Duration;
 
 use ::http::{Method, Uri};

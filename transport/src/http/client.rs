@@ -1,6 +1,7 @@
 //! The HTTP client: pooled connections, deadlines, bounded answers, readable errors.
 //!
-//! Follows no redirects and retries nothing: whoever asks owns both decisions.
+//! Follows no redirects and repeats no request that a server may have seen: whoever asks owns
+//! both decisions.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -22,7 +22,7 @@ use http_body::{Frame, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::guard::Guarded;
@@ -40,12 +40,13 @@ pub(super) struct Connection {
 }
 
 /// Serves one accepted connection to its end.
-pub(super) async fn serve<S, F>(
+pub(super) async fn serve<T, S, F>(
     connection: Connection,
-    stream: TcpStream,
+    stream: T,
     place: (Permit, Open),
     service: S,
 ) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {

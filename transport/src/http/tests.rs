@@ -1,9 +1,14 @@
+//! The server and the client against each other and against bytes laid out by hand.
+
 use std::future::pending;
+use std::io::IoSlice;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use ::http::header::{CONNECTION, UPGRADE};
 use http_body_util::StreamBody;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -460,11 +465,139 @@ async fn a_client_bounds_what_and_how_long_it_takes() {
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
+/// A socket that notes where the buffers of each vectored write are.
+struct Recorder {
+    io: tokio::io::DuplexStream,
+    written: Arc<parking_lot::Mutex<Vec<usize>>>,
+}
+
+impl AsyncRead for Recorder {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Recorder {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        self.written
+            .lock()
+            .extend(bufs.iter().map(|buf| buf.as_ptr() as usize));
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
 #[tokio::test]
-async fn a_frame_reaches_the_connection_by_reference() {
-    let frame = Bytes::from(vec![7; 100_000]);
-    let expect = frame.as_ptr();
-    let mut boxed = endless(frame);
-    let first = boxed.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert_eq!(first.as_ptr(), expect);
+async fn a_frame_is_written_from_where_it_was() {
+    let (io, mut client) = tokio::io::duplex(1 << 20);
+    let written = Arc::default();
+    let recorder = Recorder {
+        io,
+        written: Arc::clone(&written),
+    };
+    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    let stats = Metrics::default().listener("test");
+    let permit = crate::limit::Connections::new(1, 1)
+        .try_acquire(peer.ip())
+        .unwrap();
+    let place = (permit, stats.opened());
+    let drain = Drain::new();
+    let shared = server::Shared {
+        limits: Limits::default(),
+        drain,
+        stats,
+        tls: None,
+    };
+    let connection = connection::Connection {
+        peer,
+        shared: Arc::new(shared),
+    };
+    // A small frame and a large one: neither is copied into a buffer of the connection.
+    let frames = [Bytes::from(vec![1; 40]), Bytes::from(vec![2; 100_000])];
+    let places = frames.each_ref().map(|frame| frame.as_ptr() as usize);
+    let service = move |_| {
+        let frames = frames
+            .clone()
+            .map(|frame| Ok::<_, BoxError>(http_body::Frame::data(frame)));
+        let response = Response::new(body(StreamBody::new(futures_util::stream::iter(frames))));
+        async move { response }
+    };
+    tokio::spawn(connection::serve(connection, recorder, place, service));
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(PATIENCE, client.read_to_end(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(answer.len() > 100_040);
+    for place in places {
+        assert!(written.lock().contains(&place));
+    }
+}
+
+#[tokio::test]
+async fn a_drain_says_goaway_and_cuts_http2_streams_by_the_deadline() {
+    let server = Running::start(Limits::default());
+    let stream = TcpStream::connect(server.addr).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = |path| Request::get(server.url(path)).body(empty()).unwrap();
+    let mut body = sender
+        .send_request(request("/endless"))
+        .await
+        .unwrap()
+        .into_body();
+    body.frame().await.unwrap().unwrap();
+    server.drain.start();
+    let refused = async {
+        while sender.send_request(request("/version")).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, refused)
+        .await
+        .expect("new requests are refused");
+    assert!(
+        !server.drain.finish(Duration::from_millis(200)).await,
+        "one had to be cut"
+    );
+    let rest = timeout(PATIENCE, body.frame())
+        .await
+        .expect("the stream was cut");
+    assert!(rest.is_none_or(|frame| frame.is_err()));
+    let _ = timeout(PATIENCE, connection)
+        .await
+        .expect("the connection was closed");
 }

@@ -1,3 +1,5 @@
+//! Handshakes in memory: who is let in, and what is said to whom is not.
+
 use std::path::PathBuf;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
