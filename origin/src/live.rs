@@ -427,3 +427,6 @@ pub const SWEEP: Duration = Duration::from_millis(250);
 
 /// The step of a measured bit rate: the scheduler is told once a second.
 const RATE_STEP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

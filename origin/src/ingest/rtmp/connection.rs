@@ -117,7 +117,7 @@ impl Role {
 impl Connection {
     /// A connection accepted now.
     pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
-        let session = Session::new(shared.session.clone(), rand::random(), Instant::now());
+        let session = Session::new(shared.session.clone(), rand::random(), now());
         Self {
             shared,
             peer,
@@ -169,22 +169,22 @@ impl Connection {
             .meter
             .received
             .inc_by(input.len() as u64);
-        Ok(self.session.handle_input(Instant::now(), input)?)
+        Ok(self.session.handle_input(now(), input)?)
     }
 
     fn wrote(&mut self, written: usize) {
         self.shared.admission.meter.sent.inc_by(written as u64);
-        self.stalls_at = (!self.outbox.is_empty()).then(|| Instant::now() + STALL);
+        self.stalls_at = (!self.outbox.is_empty()).then(|| now() + STALL);
     }
 
     /// When to look again if nothing else happens.
     fn wake_at(&self) -> Instant {
         let deadlines = self.deadline.into_iter().chain(self.stalls_at);
-        deadlines.min().unwrap_or_else(|| Instant::now() + STALL)
+        deadlines.min().unwrap_or_else(|| now() + STALL)
     }
 
     fn on_deadline(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
+        let now = now();
         if self.stalls_at.is_some_and(|at| at <= now) {
             return Err(Error::Stalled);
         }
@@ -203,7 +203,7 @@ impl Connection {
             }
         }
         if !self.outbox.is_empty() && self.stalls_at.is_none() {
-            self.stalls_at = Some(Instant::now() + STALL);
+            self.stalls_at = Some(now() + STALL);
         }
         Ok(())
     }
@@ -240,7 +240,7 @@ impl Connection {
                 let (peer, agent) = (self.peer, &target.agent);
                 tracing::info!(stream, %peer, agent, "publisher connected");
                 self.role = Role::Publisher(publisher);
-                self.session.accept_publish(Instant::now())?;
+                self.session.accept_publish(now())?;
             }
             Err(refusal) => self.refuse(publish_code(&refusal), &refusal.to_string()),
         }
@@ -272,7 +272,7 @@ impl Connection {
                 };
                 let player = Box::new(Player::new(track, hevc));
                 self.role = Role::Player { player, _place };
-                self.session.accept_play(Instant::now())?;
+                self.session.accept_play(now())?;
             }
             Err(refusal) => self.refuse(play_code(&refusal), &refusal.to_string()),
         }
@@ -306,6 +306,11 @@ impl Connection {
         self.session.refuse(code, description);
         self.role = Role::Over;
     }
+}
+
+/// The time as tokio sees it, which tests can turn.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// What a message says; what cannot be used is counted, and named in the log when it is new.
@@ -355,3 +360,6 @@ const PLAY_BYTES: usize = 256 << 10;
 
 /// A peer that takes no byte for this long is gone or of no use.
 const STALL: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests;
