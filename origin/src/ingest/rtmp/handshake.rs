@@ -54,12 +54,6 @@ enum Stage {
     Done,
 }
 
-/// Whether a connection that begins with this byte speaks TLS (a handshake record, RFC 8446
-/// section 5.1) and not RTMP, whose first byte is its version.
-pub fn looks_like_tls(first_byte: u8) -> bool {
-    first_byte == 0x16
-}
-
 impl Handshake {
     /// The server's end; `seed` makes its random bytes.
     pub fn server(seed: u64) -> Self {
@@ -310,12 +304,6 @@ mod tests {
             let refused = server.read(&mut Bytes::copy_from_slice(&[version]));
             assert_eq!(refused, Err(Error::Version(version)));
         }
-    }
-
-    #[test]
-    fn tls_is_told_by_its_first_byte() {
-        assert!(looks_like_tls(0x16));
-        assert!(!looks_like_tls(VERSION));
     }
 
     /// Feeds `bytes` in pieces; returns what was sent and what was left over.

@@ -1,3 +1,5 @@
+//! The chunk stream, checked on bytes laid out by hand, in pieces and at random.
+
 use super::*;
 use proptest::prelude::*;
 

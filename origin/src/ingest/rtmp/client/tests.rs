@@ -1,3 +1,5 @@
+//! The client, against a hand-driven server.
+
 use super::super::link;
 use super::super::message::user_control;
 use super::*;

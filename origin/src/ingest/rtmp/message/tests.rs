@@ -1,3 +1,5 @@
+//! Messages: times that wrap, aggregates, and the words around metadata.
+
 use super::*;
 use proptest::prelude::*;
 

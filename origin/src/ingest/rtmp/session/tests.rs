@@ -1,3 +1,5 @@
+//! The server session, against a hand-driven peer and against our own client.
+
 use super::super::client::{self, Client, Url};
 use super::super::command::{Command, object, text};
 use super::super::message::{event, user_control};
