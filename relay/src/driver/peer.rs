@@ -150,8 +150,10 @@ impl Peer {
 
     /// What the path is like now.
     pub fn stats(&self) -> PathStats {
-        let path = self.0.connection.stats().path;
+        let stats = self.0.connection.stats();
+        let path = stats.path;
         PathStats {
+            received_bytes: stats.udp_rx.bytes,
             rtt: path.rtt,
             sent_packets: path.sent_packets,
             lost_packets: path.lost_packets,
@@ -187,6 +189,8 @@ pub enum SubscribeError {
 /// What a path is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathStats {
+    /// Bytes of UDP received.
+    pub received_bytes: u64,
     /// Smoothed round-trip time.
     pub rtt: Duration,
     /// Packets sent.
