@@ -1,1 +1,275 @@
-//! edge
+//! Serving viewers from one upstream subscription per stream.
+//!
+//! Read downwards: `http` turns a path into a wish, `admit` decides, `upstream` joins the stream or opens it,
+//! `playback` serves, `viewer` counts. `meter` makes a sample of it each second.
+
+pub mod config;
+mod http;
+pub mod admit;
+pub mod upstream;
+pub mod playback;
+pub mod viewer;
+pub mod meter;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cluster::agent::Agent;
+use cluster::config::Common;
+use cluster::node::{Node, NodeId, Role};
+use cluster::sample::{Sample, StreamViewers};
+use cluster::token::Gate;
+use cluster::usage;
+use prometheus_client::registry::Registry;
+use relay::cache::Cache;
+use serde::Serialize;
+use tokio::time::MissedTickBehavior;
+use transport::accept::Listener;
+use transport::admin::{Admin, Readiness};
+use transport::clock::Clock;
+use transport::drain::Drain;
+use transport::http::{Limits, Metrics as HttpMetrics, Server};
+use transport::quic::{self, Endpoint};
+use transport::router::{self, Json, Router};
+use transport::tls;
+
+use crate::http::{Public, is_draining};
+use meter::{Meter, Metrics, Rate};
+use playback::Terms;
+use upstream::{Setup, Upstream};
+use viewer::Viewers;
+
+pub use config::Config;
+
+/// A node that serves viewers; loaded, it listens.
+pub struct Edge {
+    addrs: Addrs,
+    server: Server,
+    public: Arc<Public>,
+    endpoint: Endpoint,
+    agent: Agent<Source>,
+    admin: Admin,
+    registry: Registry,
+    drain: Drain,
+}
+
+/// Measures a sample.
+type Source = Box<dyn Fn() -> Sample + Send + Sync>;
+
+/// Where an edge listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addrs {
+    /// Viewers, over TCP.
+    pub public: SocketAddr,
+    /// The relay protocol, over UDP.
+    pub relay: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+}
+
+impl Edge {
+    /// Every step of the start; when it returns, viewers and nodes can connect.
+    pub async fn load(config: Config, common: Common, drain: Drain) -> anyhow::Result<Self> {
+        tls::install();
+        let id = common.node.id(Role::Edge);
+        let identity = common.cluster.identity(&id)?;
+        let gate = Gate::load(&common.tokens, &common.cluster.secret)?;
+        let admin = Admin::bind(&common.admin)?;
+        let endpoint = quic::endpoint(config.relay_listen, &identity).context("[edge]")?;
+        let listener = Listener::bind(config.listen)
+            .with_context(|| format!("cannot listen on {} ([edge] listen)", config.listen))?;
+        let addrs = Addrs {
+            public: listener.local_addr()?,
+            relay: endpoint.local_addr()?,
+            admin: admin.local_addr()?,
+        };
+
+        let mut registry = Registry::default();
+        let http = HttpMetrics::register(&mut registry);
+        let metrics = Metrics::register(&mut registry);
+        let (viewers, rate) = (Viewers::new(metrics.clone()), Arc::new(Rate::default()));
+        // The sample tells of the paths to parents, which are made of the plan, which the agent brings.
+        let paths = Arc::new(OnceLock::new());
+        let meter = Meter {
+            node: describe(&config, &common, &id, addrs),
+            viewers: viewers.clone(),
+            rate: rate.clone(),
+            metrics: metrics.clone(),
+            usage: usage::Meter::new(),
+            upstream: paths.clone(),
+        };
+        let source: Source = Box::new(move || meter.sample());
+        let agent = Agent::new(&common.cluster.schedulers, &identity, source)?;
+        let upstream = Upstream::new(Setup {
+            node: id.clone(),
+            endpoint: endpoint.clone(),
+            cache: Cache::new(config.cache.as_usize()),
+            plan: agent.plan(),
+            parents: config.parents.clone(),
+            linger: config.linger.get(),
+            metrics: metrics.clone(),
+            drain: drain.clone(),
+        });
+        let _ = paths.set(upstream.clone());
+
+        let mut server = Server::new(listener, limits(&config), drain.clone());
+        server = server.stats(http.listener("public"));
+        if let Some(files) = &config.tls {
+            server = server.tls(tls::public(&files.cert, &files.key).context("[edge.tls]")?);
+        }
+        let public = Arc::new(Public {
+            node: id,
+            gate,
+            capacity: config.capacity.into(),
+            terms: terms(&config),
+            plan: agent.plan(),
+            upstream,
+            viewers,
+            rate,
+            metrics,
+            clock: Clock::system(),
+            drain: drain.clone(),
+        });
+        let admin = admin.stats(http.listener("admin"));
+        Ok(Self {
+            addrs,
+            server,
+            public,
+            endpoint,
+            agent,
+            admin,
+            registry,
+            drain,
+        })
+    }
+
+    /// Where it listens, with the ports that the system chose where 0 was asked.
+    pub fn addrs(&self) -> Addrs {
+        self.addrs
+    }
+
+    /// Serves until the drain is stopped. A drain that has started takes no more viewers.
+    pub async fn run(self) {
+        let Self {
+            addrs,
+            server,
+            public,
+            endpoint,
+            agent,
+            admin,
+            registry,
+            drain,
+        } = self;
+        let Addrs {
+            public: viewers,
+            relay,
+            admin: operators,
+        } = addrs;
+        tracing::info!(node = %public.node, %viewers, %relay, admin = %operators, "edge listens");
+        let readiness = Readiness::new();
+        readiness.set("listening", true);
+        let api = api(public.clone());
+        drain.background(admin.run(api, Arc::new(registry), readiness.clone(), drain.clone()));
+        drain.background(measure(public.clone()));
+        drain.background(heed(public.clone(), readiness));
+        drain.background(upstream::serve::Server::new(public.upstream.clone()).run());
+        drain.background(server.run(move |request| public.clone().answer(request)));
+        agent.run(drain).await;
+        endpoint.close(0_u32.into(), b"stopped");
+        // Nodes that do not hear of it notice the silence.
+        let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
+    }
+}
+
+/// Measures the rate of sending, which admission goes by. Never ends.
+async fn measure(public: Arc<Public>) {
+    let mut beat = tokio::time::interval(MEASURE_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let metrics = &public.metrics;
+        let bytes = metrics.egress_bytes.get() + metrics.relayed_bytes.get();
+        public.rate.measure(bytes, public.viewers.total());
+    }
+}
+
+/// Tells who asks for readiness what the plan wants of the node. Never ends.
+async fn heed(public: Arc<Public>, readiness: Readiness) {
+    let mut plan = public.plan.clone();
+    loop {
+        let drains = is_draining(&plan.borrow_and_update(), &public.node);
+        readiness.set("not drained by the plan", !drains);
+        if plan.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn api(public: Arc<Public>) -> Router {
+    let viewers = move || async move {
+        let streams = public.viewers.by_stream();
+        let streams = streams
+            .into_iter()
+            .map(|(key, viewers)| StreamViewers { key, viewers });
+        let mut streams: Vec<_> = streams.collect();
+        streams.sort_by(|a, b| b.viewers.cmp(&a.viewers).then_with(|| a.key.cmp(&b.key)));
+        let (total, egress_bps) = (public.viewers.total(), public.rate.egress_bps());
+        Json(Summary {
+            total,
+            egress_bps,
+            streams,
+        })
+    };
+    Router::new().route("/api/v1/viewers", router::get(viewers))
+}
+
+/// What `/api/v1/viewers` answers.
+#[derive(Debug, Serialize)]
+struct Summary {
+    /// Viewers of all streams.
+    total: u32,
+    /// Bits per second sent.
+    egress_bps: u64,
+    /// Viewers of each stream, most first.
+    streams: Vec<StreamViewers>,
+}
+
+fn limits(config: &Config) -> Limits {
+    let viewers = usize::try_from(config.capacity.viewers).unwrap_or(usize::MAX);
+    let default = Limits::default();
+    Limits {
+        // Who comes when the node is full is to hear so, and where to go.
+        connections: default.connections.max(viewers.saturating_mul(2)),
+        write_stall: config.slow.close_after.get(),
+        ..default
+    }
+}
+
+fn terms(config: &Config) -> Terms {
+    Terms {
+        latency: config.latency.get(),
+        skip_after: config.slow.skip_after.get(),
+        close_after: config.slow.close_after.get(),
+    }
+}
+
+fn describe(config: &Config, common: &Common, id: &NodeId, addrs: Addrs) -> Node {
+    Node {
+        id: id.clone(),
+        role: Role::Edge,
+        public_url: config.viewers_url(addrs.public),
+        relay: config.relay_public.clone(),
+        admin: Some(format!("http://{}", addrs.admin)),
+        place: common.node.place.clone(),
+        capacity: config.capacity.into(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The rate is measured over the time that capacity is meant for.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time for a last packet to each node.
+const GOODBYE: Duration = Duration::from_millis(100);

@@ -1,0 +1,181 @@
+//! `[edge]`: where an edge listens, what it may carry and how long it waits.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use cluster::node;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use transport::config::{Bytes, Duration};
+
+/// `[edge]`: serves viewers, from one upstream subscription per stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Edge")]
+pub struct Config {
+    /// Where viewers connect: address and TCP port.
+    pub listen: SocketAddr,
+    /// The URL by which viewers reach this edge, as redirects name it: `"https://fra1.example.com"`.
+    /// Left out, it is made of `listen`, which works on one machine only.
+    pub public_url: Option<String>,
+    /// Certificate for viewers; left out, viewers connect without TLS.
+    pub tls: Option<Tls>,
+    /// Where other nodes reach this edge: address and UDP port.
+    pub relay_listen: SocketAddr,
+    /// The `host:port` by which other nodes reach `relay_listen`.
+    /// Left out, this edge takes streams but is not offered as a parent to others.
+    pub relay_public: Option<String>,
+    /// Where to take streams from when no scheduler said so, as `host:port` of relay listeners:
+    /// tried in this order.
+    pub parents: Vec<String>,
+    /// What this edge may carry.
+    pub capacity: Capacity,
+    /// How long a stream is kept coming after its last viewer left.
+    pub linger: Duration,
+    /// Memory for cached groups of all streams.
+    pub cache: Bytes,
+    /// How long frames are gathered into one write while many are watching.
+    /// More costs delay and saves processor time; with few viewers nothing is gathered.
+    pub latency: Duration,
+    /// What becomes of viewers who cannot keep up.
+    pub slow: Slow,
+}
+
+/// `[edge.tls]`: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EdgeTls")]
+pub struct Tls {
+    /// The certificate and those that vouch for it.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// `[edge.capacity]`: at either limit, new viewers are sent to another edge or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "EdgeCapacity")]
+pub struct Capacity {
+    /// Mbit/s towards viewers; 0 is no limit.
+    pub egress_mbps: u64,
+    /// Viewers at one time; 0 is no limit.
+    pub viewers: u32,
+}
+
+/// `[edge.slow]`: viewers who cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "EdgeSlow")]
+pub struct Slow {
+    /// A viewer so far behind goes on at the newest key frame.
+    pub skip_after: Duration,
+    /// A viewer that takes nothing for so long is closed.
+    pub close_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv6Addr::UNSPECIFIED, 8080).into(),
+            public_url: None,
+            tls: None,
+            relay_listen: (Ipv6Addr::UNSPECIFIED, 7002).into(),
+            relay_public: None,
+            parents: Vec::new(),
+            capacity: Capacity::default(),
+            linger: Duration::from_secs(10),
+            cache: Bytes::from_mib(256),
+            latency: Duration::from_millis(100),
+            slow: Slow::default(),
+        }
+    }
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            egress_mbps: 1_000,
+            viewers: 5_000,
+        }
+    }
+}
+
+impl Default for Slow {
+    fn default() -> Self {
+        Self {
+            skip_after: Duration::from_secs(3),
+            close_after: Duration::from_secs(20),
+        }
+    }
+}
+
+impl From<Capacity> for node::Capacity {
+    fn from(capacity: Capacity) -> Self {
+        let egress_bps = capacity.egress_mbps.saturating_mul(1_000_000);
+        Self {
+            egress_bps,
+            viewers: capacity.viewers,
+        }
+    }
+}
+
+impl Config {
+    /// The URL of this edge for viewers, without a slash at its end; `bound` is the real address.
+    pub(crate) fn viewers_url(&self, bound: SocketAddr) -> String {
+        if let Some(url) = &self.public_url {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        if bound.ip().is_unspecified() {
+            format!("{scheme}://127.0.0.1:{}", bound.port())
+        } else {
+            format!("{scheme}://{bound}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_is_the_default_and_writes_itself() {
+        let config: Config = toml::from_str("").unwrap();
+        assert_eq!(config, Config::default());
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        for text in [
+            "lsten = 1",
+            "[capacity]\negress = 1",
+            "[slow]\nskip = '1s'",
+            "[tls]\nca = ''",
+        ] {
+            assert!(toml::from_str::<Config>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_url_is_made_of_the_address() {
+        let check = |bound: &str, expected| {
+            let url = Config::default().viewers_url(bound.parse().unwrap());
+            assert_eq!(url, expected);
+        };
+        check("[::]:80", "http://127.0.0.1:80");
+        check("0.0.0.0:81", "http://127.0.0.1:81");
+        check("192.0.2.1:82", "http://192.0.2.1:82");
+        check("[2001:db8::1]:83", "http://[2001:db8::1]:83");
+        let named = Config {
+            public_url: Some("https://e.example/".into()),
+            ..Config::default()
+        };
+        assert_eq!(
+            named.viewers_url("[::]:80".parse().unwrap()),
+            "https://e.example"
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! The public listener: viewers' requests, from path to playback.
+//!
+//! Read downwards: method and path, token and admission, upstream, playback. Every answer carries the CORS headers,
+//! redirects and refusals too, because players show a page nothing without them. A refused token is a plain 403: why
+//! is counted, not told. A redirect goes only to a node of the plan.
+
+pub(crate) mod request;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use cluster::node::{Capacity, NodeId};
+use cluster::plan::{Health, Plan};
+use cluster::token::{Action, Attempt, Claims, Gate, Refusal};
+use fastwebsockets::upgrade::{is_upgrade_request, upgrade};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use transport::clock::Clock;
+use transport::drain::Drain;
+use transport::http::{Body, Incoming, body, empty, full, peer, problem};
+
+use crate::admit::{Asked, Load, Reason, Verdict, admit};
+use crate::meter::{Metrics, Rate};
+use crate::playback::tags::Tags;
+use crate::playback::{Terms, flv, websocket};
+use crate::upstream::{Failure, Upstream};
+use crate::viewer::{Place, Protocol, Viewers};
+use request::{Invalid, Wish};
+
+/// What requests are answered with.
+#[derive(Debug)]
+pub(crate) struct Public {
+    pub(crate) node: NodeId,
+    pub(crate) gate: Gate,
+    pub(crate) capacity: Capacity,
+    pub(crate) terms: Terms,
+    pub(crate) plan: watch::Receiver<Arc<Plan>>,
+    pub(crate) upstream: Upstream,
+    pub(crate) viewers: Viewers,
+    pub(crate) rate: Arc<Rate>,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+    pub(crate) drain: Drain,
+}
+
+/// Who was not admitted: the answer is ready.
+type Turned = Box<Response<Body>>;
+
+impl Public {
+    /// Answers one request.
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let (version, began) = (request.version(), Instant::now());
+        let mut response = self.route(request).await;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_ORIGIN,
+            HeaderValue::from_static("*"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let exposed = HeaderValue::from_static("Server-Timing, Via");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        self.describe(headers, version, began);
+        response
+    }
+
+    /// Says who answered and how long that took.
+    fn describe(&self, headers: &mut HeaderMap, version: Version, began: Instant) {
+        // RFC 9110, section 7.6.3: the version received and a pseudonym.
+        let version = if version == Version::HTTP_2 {
+            "2"
+        } else {
+            "1.1"
+        };
+        let via = format!("{version} {}", self.node);
+        let timing = format!("join;dur={:.1}", began.elapsed().as_secs_f64() * 1000.0);
+        for (name, text) in [(header::VIA, via), (SERVER_TIMING, timing)] {
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.insert(name, value);
+            }
+        }
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Response<Body> {
+        match request.method().as_str() {
+            "GET" | "HEAD" => {}
+            "OPTIONS" => return preflight(),
+            _ => return not_allowed(),
+        }
+        if request.uri().path() == "/" {
+            return self.greeting();
+        }
+        let wish = match Wish::parse(request.uri(), request.headers()) {
+            Ok(wish) => wish,
+            Err(Invalid::Unknown) => return not_found("streams are at /{app}/{stream}.flv"),
+            Err(Invalid::Malformed) => {
+                return problem(StatusCode::BAD_REQUEST, "malformed path", "");
+            }
+        };
+        let client = peer(&request).map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip());
+        match self.admit(&wish, client) {
+            Err(turned) => *turned,
+            Ok(_) if request.method() == Method::HEAD => media(empty()),
+            Ok(place) => self.play(request, &wish, place).await,
+        }
+    }
+
+    /// A place for the viewer, or the answer that sends it away.
+    fn admit(&self, wish: &Wish, client: IpAddr) -> Result<Place, Turned> {
+        let claims = self.check(wish, client);
+        let edges = match &claims {
+            Ok(claims) => Ok(claims
+                .as_ref()
+                .and_then(|c| c.edges.as_deref())
+                .unwrap_or_default()),
+            Err(refusal) => Err(refusal.as_str()),
+        };
+        let asked = Asked {
+            token: edges,
+            here: &self.node,
+        };
+        let plan = self.plan.borrow().clone();
+        let decide = |viewers| {
+            let load = Load {
+                viewers,
+                egress_bps: self.rate.expected_bps(viewers),
+                draining: self.drain.is_started() || is_draining(&plan, &self.node),
+            };
+            match admit(&asked, &load, &self.capacity, &plan) {
+                Verdict::Admit => Ok(()),
+                other => Err(other),
+            }
+        };
+        let entered = self.viewers.enter(&wish.stream, decide);
+        entered.map_err(|verdict| Box::new(self.turn_away(wish, client, &verdict)))
+    }
+
+    fn check(&self, wish: &Wish, client: IpAddr) -> Result<Option<Claims>, Refusal> {
+        let attempt = Attempt {
+            action: Action::Play,
+            stream: &wish.stream,
+            node: Some(&self.node),
+            client,
+        };
+        self.gate
+            .check(wish.token.as_deref(), &attempt, self.clock.unix_ms() / 1000)
+    }
+
+    fn turn_away(&self, wish: &Wish, client: IpAddr, verdict: &Verdict<'_>) -> Response<Body> {
+        let (to, reason) = match verdict {
+            Verdict::Redirect(node, reason) => (Some(*node), *reason),
+            Verdict::Refuse(reason) => (None, *reason),
+            Verdict::Admit => unreachable!("an admitted viewer is not turned away"),
+        };
+        let to_node = to.map(|node| node.id.as_str());
+        self.metrics.refuse(reason.as_str());
+        tracing::debug!(stream = %wish.stream, %client, reason = reason.as_str(), to_node, "turned away");
+        let location = to.map(|node| node.public_url.clone() + &wish.path_and_query());
+        match location.map(HeaderValue::try_from) {
+            Some(Ok(location)) => {
+                let mut response = Response::new(empty());
+                *response.status_mut() = StatusCode::FOUND;
+                response.headers_mut().insert(header::LOCATION, location);
+                response
+            }
+            _ => refusal(reason),
+        }
+    }
+
+    async fn play(&self, request: Request<Incoming>, wish: &Wish, place: Place) -> Response<Body> {
+        let joined = match self.upstream.join(&wish.stream, &[]).await {
+            Ok(joined) => joined,
+            Err(failure) => {
+                self.metrics.refuse(failure.as_str());
+                return unavailable(failure);
+            }
+        };
+        let tags = Tags::new(joined.track, wish.hevc, self.terms.skip_after);
+        if !is_upgrade_request(&request) {
+            let viewer = place.watch(Protocol::Flv, joined.lease);
+            return media(body(flv::Body::new(tags, viewer, self.terms, &self.drain)));
+        }
+        match upgrade(request) {
+            Ok((response, upgraded)) => {
+                let viewer = place.watch(Protocol::WebSocket, joined.lease);
+                self.drain
+                    .spawn(websocket::serve(upgraded, tags, viewer, self.terms));
+                response.map(body)
+            }
+            Err(error) => {
+                let detail = error.to_string();
+                let mut response = problem(StatusCode::UPGRADE_REQUIRED, "no websocket", &detail);
+                // RFC 6455, section 4.4.
+                let version = HeaderValue::from_static("13");
+                response
+                    .headers_mut()
+                    .insert(header::SEC_WEBSOCKET_VERSION, version);
+                response
+            }
+        }
+    }
+
+    fn greeting(&self) -> Response<Body> {
+        let text = format!(
+            "weir edge {}\nstreams are at /{{app}}/{{stream}}.flv\n",
+            self.node
+        );
+        let mut response = Response::new(full(text));
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+}
+
+/// Whether the plan asks the node to take no more viewers.
+pub(crate) fn is_draining(plan: &Plan, node: &NodeId) -> bool {
+    plan.node(node)
+        .is_some_and(|state| state.health == Health::Draining)
+}
+
+fn media(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static("video/x-flv");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn refusal(reason: Reason) -> Response<Body> {
+    match reason {
+        Reason::Token(_) => problem(StatusCode::FORBIDDEN, "forbidden", ""),
+        Reason::Draining => retry_later("draining"),
+        Reason::Viewers | Reason::Egress => retry_later("at capacity"),
+    }
+}
+
+fn unavailable(failure: Failure) -> Response<Body> {
+    match failure {
+        Failure::NotFound => not_found("the stream is not on air"),
+        Failure::Overloaded => retry_later("at capacity"),
+        Failure::Loop | Failure::Unreachable | Failure::Silent => problem(
+            StatusCode::GATEWAY_TIMEOUT,
+            "stream not reached",
+            &failure.to_string(),
+        ),
+    }
+}
+
+fn not_found(detail: &str) -> Response<Body> {
+    problem(StatusCode::NOT_FOUND, "not found", detail)
+}
+
+fn retry_later(detail: &str) -> Response<Body> {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "not now", detail);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    response
+}
+
+fn not_allowed() -> Response<Body> {
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "");
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(METHODS));
+    response
+}
+
+/// What a page asks before it sends headers of its own (Fetch standard, CORS-preflight).
+fn preflight() -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::ALLOW, METHODS),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*, Authorization"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// By then a scheduler has seen that the node is full or drains, and sends viewers elsewhere.
+const RETRY_AFTER_S: &str = "5";
+
+const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");

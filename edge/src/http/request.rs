@@ -1,0 +1,239 @@
+//! Sans-IO: what a viewer asks for, read from path, query and headers.
+//!
+//! The path is decoded exactly once, segment by segment, so that an encoded slash or a second layer of
+//! encoding never names a stream. Leaves out whether the stream exists and whether the viewer may have it.
+
+use cluster::stream::StreamKey;
+use http::{HeaderMap, Uri, header};
+use media::flv::Hevc;
+
+/// A viewer's wish.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wish {
+    /// The stream.
+    pub(crate) stream: StreamKey,
+    /// How HEVC is to be written.
+    pub(crate) hevc: Hevc,
+    /// The token presented, from the query or else the `Authorization` header.
+    pub(crate) token: Option<String>,
+}
+
+/// Why a request names no stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Invalid {
+    /// There is nothing at this path.
+    Unknown,
+    /// The path is written in a way that is never right.
+    Malformed,
+}
+
+impl Wish {
+    /// Reads `/{app}/{stream}.flv?token=..&hevc=legacy`.
+    pub(crate) fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, Invalid> {
+        let stream = stream(uri.path())?;
+        let query = uri.query().unwrap_or_default();
+        let hevc = match value(query, "hevc").as_deref() {
+            Some("legacy") => Hevc::Legacy,
+            _ => Hevc::Enhanced,
+        };
+        let token = value(query, "token").or_else(|| bearer(headers));
+        Ok(Self {
+            stream,
+            hevc,
+            token,
+        })
+    }
+
+    /// The same wish as path and query, for another edge.
+    ///
+    /// Only for a token that was verified: it then holds nothing that a URL cannot.
+    pub(crate) fn path_and_query(&self) -> String {
+        let mut text = format!("/{}.flv", self.stream);
+        let mut separator = '?';
+        let hevc = (self.hevc == Hevc::Legacy).then_some("legacy");
+        for (name, value) in [("token", self.token.as_deref()), ("hevc", hevc)] {
+            if let Some(value) = value {
+                text.extend([separator.to_string().as_str(), name, "=", value]);
+                separator = '&';
+            }
+        }
+        text
+    }
+}
+
+fn stream(path: &str) -> Result<StreamKey, Invalid> {
+    let segments = path.strip_prefix('/').ok_or(Invalid::Malformed)?.split('/');
+    // Two make a stream; a third is kept only to see that there is one too many.
+    let mut decoded = Vec::with_capacity(3);
+    for segment in segments {
+        let segment = decode(segment).ok_or(Invalid::Malformed)?;
+        if matches!(segment.as_str(), "" | "." | "..") || segment.contains(['/', '\\', '\0']) {
+            return Err(Invalid::Malformed);
+        }
+        if decoded.len() < 3 {
+            decoded.push(segment);
+        }
+    }
+    let [app, file] = decoded.as_slice() else {
+        return Err(Invalid::Unknown);
+    };
+    let name = file.strip_suffix(".flv").ok_or(Invalid::Unknown)?;
+    StreamKey::parse(&format!("{app}/{name}")).map_err(|_| Invalid::Unknown)
+}
+
+/// The first value of that name in a query; one that is badly encoded is as good as none.
+fn value(query: &str, name: &str) -> Option<String> {
+    let mut pairs = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs
+        .find(|(found, _)| *found == name)
+        .and_then(|(_, value)| decode(value))
+}
+
+/// RFC 6750, section 2.1.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim().to_owned())
+}
+
+/// Percent-decoding (RFC 3986, section 2.1), once; `None` when an escape is broken or the text is not UTF-8.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hex(bytes.next()?)? << 4 | hex(bytes.next()?)?,
+            plain => plain,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(uri: &str, authorization: Option<&str>) -> Result<Wish, Invalid> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        Wish::parse(&uri.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn a_path_names_a_stream_or_nothing() {
+        let check = |path: &str, expected: Result<&str, Invalid>| {
+            let stream = parse(path, None).map(|wish| wish.stream.to_string());
+            assert_eq!(stream.as_deref().map_err(|e| *e), expected, "{path}");
+        };
+        check("/live/x.flv", Ok("live/x"));
+        check("/live/x.flv?a=b", Ok("live/x"));
+        check("/live/a.b-c_9.flv", Ok("live/a.b-c_9"));
+        check("/%6cive/%78.flv", Ok("live/x"));
+        for path in [
+            "/live/x",
+            "/live/x.mp4",
+            "/live",
+            "/a/b/c.flv",
+            "/live/.flv",
+            "/live/a%20b.flv",
+        ] {
+            check(path, Err(Invalid::Unknown));
+        }
+        // A second layer of encoding stays encoded, and '%' is in no name.
+        check("/live/%2578.flv", Err(Invalid::Unknown));
+        check("/live/%252e%252e.flv", Err(Invalid::Unknown));
+        for path in [
+            "/live%2fx.flv",
+            "/live/%2Fx.flv",
+            "//live/x.flv",
+            "/live//x.flv",
+            "/live/x.flv/",
+            "/live/../x.flv",
+            "/live/%2e%2e",
+            "/./live/x.flv",
+            "/live/%zz.flv",
+            "/live/%7",
+            "/live/%ff.flv",
+            "/live/a%5cb.flv",
+            "/live/a%00.flv",
+        ] {
+            check(path, Err(Invalid::Malformed));
+        }
+    }
+
+    #[test]
+    fn the_token_is_found() {
+        let check = |uri: &str, authorization, expected: Option<&str>| {
+            let token = parse(uri, authorization).unwrap().token;
+            assert_eq!(token.as_deref(), expected, "{uri} {authorization:?}");
+        };
+        check("/a/b.flv", None, None);
+        check("/a/b.flv?token=x.y-z", None, Some("x.y-z"));
+        check("/a/b.flv?k=1&token=x%2Ey", None, Some("x.y"));
+        check("/a/b.flv?token=first&token=second", None, Some("first"));
+        check("/a/b.flv?xtoken=x", None, None);
+        check("/a/b.flv", Some("Bearer abc"), Some("abc"));
+        check("/a/b.flv", Some("bearer abc"), Some("abc"));
+        check("/a/b.flv", Some("Basic abc"), None);
+        check("/a/b.flv?token=q", Some("Bearer abc"), Some("q"));
+    }
+
+    #[test]
+    fn hevc_is_written_as_asked() {
+        for (uri, hevc) in [
+            ("/a/b.flv", Hevc::Enhanced),
+            ("/a/b.flv?hevc=legacy", Hevc::Legacy),
+            ("/a/b.flv?hevc=other", Hevc::Enhanced),
+        ] {
+            assert_eq!(parse(uri, None).unwrap().hevc, hevc, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_wish_is_written_as_it_was_read() {
+        for uri in [
+            "/a/b.flv",
+            "/a/b.flv?token=x.y",
+            "/a/b.flv?token=x&hevc=legacy",
+            "/a/b.flv?hevc=legacy",
+        ] {
+            assert_eq!(parse(uri, None).unwrap().path_and_query(), uri);
+        }
+        assert_eq!(
+            parse("/a/b.flv", Some("Bearer t"))
+                .unwrap()
+                .path_and_query(),
+            "/a/b.flv?token=t"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_read_without_panic(path in "/[ -~]{0,80}") {
+            if let Ok(uri) = path.parse::<Uri>() {
+                let _ = Wish::parse(&uri, &HeaderMap::new());
+            }
+        }
+
+        #[test]
+        fn any_text_is_decoded_without_panic(text in ".{0,80}") {
+            if let Some(decoded) = decode(&text) {
+                prop_assert!(decoded.len() <= text.len());
+            }
+        }
+    }
+}

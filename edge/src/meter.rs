@@ -1,0 +1,333 @@
+//! What an edge counts, and the sample that it makes of it each second.
+//!
+//! Labels are bounded: protocols, and reasons from this crate's enums and the token's refusals. Never a stream or a
+//! viewer. The rate measured here is also what admission goes by.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use cluster::node::Node;
+use cluster::sample::{Sample, StreamViewers};
+use cluster::usage;
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+use transport::clock;
+
+use crate::upstream::Upstream;
+use crate::viewer::{Closed, Protocol, Viewers};
+
+/// The counters of an edge; a clone counts into the same.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Viewers connected or joining.
+    pub viewers: Gauge,
+    /// Bytes written for viewers.
+    pub egress_bytes: Counter,
+    /// Times that a slow viewer was moved to the newest key frame.
+    pub skips: Counter,
+    /// Frames that slow viewers did not get.
+    pub dropped_frames: Counter,
+    /// Streams subscribed to at a parent.
+    pub subscriptions: Gauge,
+    /// Times that a parent could not be reached or was lost.
+    pub upstream_failures: Counter,
+    /// Seconds from the request to the first bytes.
+    pub first_frame: Histogram,
+    /// Bytes of UDP sent to nodes that take streams from here.
+    pub relayed_bytes: Counter,
+    joins: Family<Via, Counter>,
+    refused: Family<Why, Counter>,
+    closed: Family<Why, Counter>,
+    since: Arc<Mutex<Since>>,
+}
+
+/// What was counted since the last sample.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Viewers who began to watch.
+    pub joins: u64,
+    /// Viewers turned away or sent on, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Via {
+    protocol: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Why {
+    reason: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            viewers: Gauge::default(),
+            egress_bytes: Counter::default(),
+            skips: Counter::default(),
+            dropped_frames: Counter::default(),
+            subscriptions: Gauge::default(),
+            upstream_failures: Counter::default(),
+            first_frame: Histogram::new(FIRST_FRAME_S),
+            relayed_bytes: Counter::default(),
+            joins: Family::default(),
+            refused: Family::default(),
+            closed: Family::default(),
+            since: Arc::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes the counters and registers them as `weir_edge_*`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let m = Self::default();
+        let r = registry.sub_registry_with_prefix("weir_edge");
+        r.register("viewers", "Viewers connected or joining", m.viewers.clone());
+        r.register(
+            "egress_bytes",
+            "Bytes written for viewers",
+            m.egress_bytes.clone(),
+        );
+        let relayed = m.relayed_bytes.clone();
+        r.register(
+            "relayed_bytes",
+            "Bytes of UDP sent to nodes that take streams",
+            relayed,
+        );
+        r.register("joins", "Viewers who began to watch", m.joins.clone());
+        r.register(
+            "refused",
+            "Viewers turned away or sent on",
+            m.refused.clone(),
+        );
+        r.register("closed", "Viewers who ended", m.closed.clone());
+        r.register(
+            "skips",
+            "Slow viewers moved to a newer key frame",
+            m.skips.clone(),
+        );
+        let dropped = m.dropped_frames.clone();
+        r.register(
+            "dropped_frames",
+            "Frames that slow viewers did not get",
+            dropped,
+        );
+        let subscriptions = m.subscriptions.clone();
+        r.register(
+            "upstream_subscriptions",
+            "Streams coming from a parent",
+            subscriptions,
+        );
+        let failures = m.upstream_failures.clone();
+        r.register("upstream_failures", "Parents not reached or lost", failures);
+        let first = m.first_frame.clone();
+        r.register(
+            "first_frame_seconds",
+            "Time from request to first bytes",
+            first,
+        );
+        m
+    }
+
+    /// Counts a viewer who was turned away or sent on.
+    pub fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&Why { reason }).inc();
+        *self.since.lock().refused.entry(reason).or_default() += 1;
+    }
+
+    /// What was counted since it was last taken.
+    pub fn take(&self) -> Since {
+        std::mem::take(&mut self.since.lock())
+    }
+
+    pub(crate) fn joined(&self, protocol: Protocol) {
+        self.joins
+            .get_or_create(&Via {
+                protocol: protocol.as_str(),
+            })
+            .inc();
+        self.since.lock().joins += 1;
+    }
+
+    pub(crate) fn closed(&self, why: Closed) {
+        self.closed
+            .get_or_create(&Why {
+                reason: why.as_str(),
+            })
+            .inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn closed_by(&self, why: Closed) -> u64 {
+        self.closed
+            .get_or_create(&Why {
+                reason: why.as_str(),
+            })
+            .get()
+    }
+}
+
+/// The rate of sending, measured once a second.
+#[derive(Debug)]
+pub struct Rate {
+    last: Mutex<(Instant, u64)>,
+    egress_bps: AtomicU64,
+    /// How many were watching when it was measured.
+    viewers: AtomicU32,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self {
+            last: Mutex::new((Instant::now(), 0)),
+            egress_bps: AtomicU64::new(0),
+            viewers: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Rate {
+    /// Measures, given the bytes sent since the start.
+    pub fn measure(&self, bytes: u64, viewers: u32) {
+        let (now, mut last) = (Instant::now(), self.last.lock());
+        let seconds = (now - last.0).as_secs_f64();
+        if seconds < SHORTEST_S {
+            return;
+        }
+        let bps = bytes.saturating_sub(last.1) as f64 * 8.0 / seconds;
+        *last = (now, bytes);
+        self.egress_bps.store(bps as u64, Ordering::Relaxed);
+        self.viewers.store(viewers, Ordering::Relaxed);
+    }
+
+    /// Bits per second, as measured.
+    pub fn egress_bps(&self) -> u64 {
+        self.egress_bps.load(Ordering::Relaxed)
+    }
+
+    /// Bits per second with so many viewers: those who came since are reckoned like the others.
+    pub fn expected_bps(&self, viewers: u32) -> u64 {
+        let (bps, measured) = (self.egress_bps(), self.viewers.load(Ordering::Relaxed));
+        let newcomers = u64::from(viewers.saturating_sub(measured));
+        bps.saturating_add(newcomers.saturating_mul(bps / u64::from(measured.max(1))))
+    }
+}
+
+/// Makes the samples.
+#[derive(Debug)]
+pub struct Meter {
+    /// The node itself.
+    pub node: Node,
+    /// Who watches.
+    pub viewers: Viewers,
+    /// The rate of sending.
+    pub rate: Arc<Rate>,
+    /// The counters.
+    pub metrics: Metrics,
+    /// The process.
+    pub usage: usage::Meter,
+    /// The parents; unset while the node starts.
+    pub upstream: Arc<OnceLock<Upstream>>,
+}
+
+impl Meter {
+    /// What was measured since the sample before.
+    pub fn sample(&self) -> Sample {
+        let (usage, since) = (self.usage.read(), self.metrics.take());
+        let paths = self
+            .upstream
+            .get()
+            .map(Upstream::measure)
+            .unwrap_or_default();
+        let watched = self.viewers.by_stream().into_iter();
+        Sample {
+            egress_bps: self.rate.egress_bps(),
+            ingress_bps: paths.received_bytes * 8,
+            cpu: usage.cpu,
+            memory_bytes: usage.memory_bytes,
+            viewers: watched
+                .map(|(key, viewers)| StreamViewers { key, viewers })
+                .collect(),
+            parents: paths.links,
+            joins: since.joins,
+            refused: since
+                .refused
+                .into_iter()
+                .map(|(why, n)| (why.to_owned(), n))
+                .collect(),
+            ..Sample::new(self.node.clone(), clock::unix_ms())
+        }
+    }
+}
+
+/// From a cached group on the same machine to a stream opened over a slow path.
+const FIRST_FRAME_S: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 5.0];
+
+/// Over less than this a single burst would look like a rate.
+const SHORTEST_S: f64 = 0.5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn newcomers_are_reckoned_like_the_others() {
+        let rate = Rate::default();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        rate.measure(1_000_000, 4);
+        assert_eq!(rate.egress_bps(), 8_000_000);
+        for (viewers, expected) in [
+            (4, 8_000_000),
+            (2, 8_000_000),
+            (5, 10_000_000),
+            (8, 16_000_000),
+        ] {
+            assert_eq!(rate.expected_bps(viewers), expected, "{viewers} viewers");
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+        rate.measure(1_000_000, 0);
+        assert_eq!((rate.egress_bps(), rate.expected_bps(10)), (0, 0));
+    }
+
+    #[test]
+    fn what_is_taken_is_counted_once() {
+        let metrics = Metrics::default();
+        metrics.refuse("draining");
+        metrics.refuse("draining");
+        metrics.joined(Protocol::Flv);
+        let since = metrics.take();
+        assert_eq!((since.joins, since.refused["draining"]), (1, 2));
+        assert_eq!(metrics.take(), Since::default());
+    }
+
+    #[test]
+    fn names_and_units_are_as_promised() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.refuse("draining");
+        metrics.joined(Protocol::WebSocket);
+        metrics.closed(Closed::Ended);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for sample in [
+            "weir_edge_viewers 0",
+            "weir_edge_egress_bytes_total 0",
+            "weir_edge_refused_total{reason=\"draining\"} 1",
+            "weir_edge_joins_total{protocol=\"websocket\"} 1",
+            "weir_edge_closed_total{reason=\"ended\"} 1",
+            "weir_edge_first_frame_seconds_count 0",
+        ] {
+            assert!(text.contains(sample), "{sample} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Keeps one stream coming, from its first lease to the end of its linger time.
+//!
+//! Asks parent after parent, follows the one that has the stream, and starts over when it is lost. The list of parents
+//! is made anew each round, so that a changed plan counts as soon as the old parent is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::stream::StreamKey;
+use prometheus_client::metrics::gauge::Gauge;
+use rand::Rng as _;
+use relay::driver::{Peer, SubscribeError, Subscription, Why};
+use relay::track::Producer;
+use relay::wire::{Refusal, Start};
+use tokio::time::{Instant, sleep};
+
+use super::parents::{self, Parent};
+use super::{Entry, Failure, State, Upstream};
+
+/// Follows the stream to its end and takes it off the list.
+pub(super) async fn run(upstream: Upstream, stream: StreamKey, entry: Arc<Entry>, into: Producer) {
+    let follower = Follower {
+        upstream: &upstream,
+        stream: &stream,
+        entry: &entry,
+        into: &into,
+    };
+    let failure = tokio::select! {
+        failure = follower.follow() => failure,
+        () = follower.unwanted() => return tracing::info!(%stream, "stream left: nobody watches"),
+    };
+    let was_live = entry.is_live();
+    tracing::info!(%stream, %failure, was_live, "stream is over");
+    entry.state.send_replace(State::Failed(failure));
+    into.end();
+    if !was_live {
+        sleep(REMEMBER_MISSING).await;
+    }
+    upstream.0.streams.lock().remove(&stream);
+}
+
+struct Follower<'a> {
+    upstream: &'a Upstream,
+    stream: &'a StreamKey,
+    entry: &'a Entry,
+    into: &'a Producer,
+}
+
+impl Follower<'_> {
+    /// Keeps the stream subscribed until it ended or cannot be had.
+    async fn follow(&self) -> Failure {
+        let mut lost_at = Instant::now();
+        let mut failures = 0;
+        loop {
+            match self.round().await {
+                Ok(Why::Ended) => return Failure::NotFound,
+                Ok(Why::Lost) => (lost_at, failures) = (Instant::now(), 0),
+                // A stream that was never here is not waited for when all say that there is none.
+                Err(Failure::NotFound) if !self.entry.is_live() => return Failure::NotFound,
+                Err(failure) if lost_at.elapsed() >= GIVE_UP_AFTER => return failure,
+                Err(_) => failures += 1,
+            }
+            sleep(backoff(failures)).await;
+        }
+    }
+
+    /// Asks each parent once, and follows the first that has the stream.
+    async fn round(&self) -> Result<Why, Failure> {
+        let setup = &self.upstream.0.setup;
+        let plan = setup.plan.borrow().clone();
+        let candidates = parents::candidates(&plan, self.stream, &setup.node, &setup.parents);
+        let mut failure = if candidates.is_empty() {
+            Failure::NotFound
+        } else {
+            Failure::Unreachable
+        };
+        for (nth, address) in candidates.iter().enumerate() {
+            let parent = self.upstream.0.peers.parent(address);
+            let asked = self.ask(&parent).await;
+            let outcome = match asked {
+                Ok((mut subscription, peer)) => Ok(self.stay(&mut subscription, peer).await),
+                Err(reason) => Err(reason),
+            };
+            if matches!(outcome, Ok(Why::Lost) | Err(Failure::Unreachable)) {
+                setup.metrics.upstream_failures.inc();
+                self.upstream.0.peers.forget(&parent);
+            }
+            self.upstream.0.peers.let_go(parent);
+            match outcome {
+                Ok(why) => return Ok(why),
+                // That nobody has it is only certain when everybody said so.
+                Err(reason) if nth == 0 || reason != Failure::NotFound => failure = reason,
+                Err(_) => {}
+            }
+        }
+        Err(failure)
+    }
+
+    async fn ask<'p>(&self, parent: &'p Parent) -> Result<(Subscription, &'p Peer), Failure> {
+        let setup = &self.upstream.0.setup;
+        let stream = self.stream;
+        let peer = self
+            .upstream
+            .0
+            .peers
+            .connect(parent)
+            .await
+            .map_err(|error| {
+                tracing::debug!(%stream, parent = parent.address(), %error, "parent not reached");
+                Failure::Unreachable
+            })?;
+        let hops = [setup.node.as_str().to_owned()];
+        let into = self.into.clone();
+        let asked = peer
+            .subscribe(stream.as_str(), &hops, self.start(), into)
+            .await;
+        let subscription = asked.map_err(|error| {
+            tracing::debug!(%stream, parent = parent.address(), %error, "parent does not serve");
+            match error {
+                SubscribeError::Refused(Refusal::NotFound) => Failure::NotFound,
+                SubscribeError::Refused(Refusal::Loop) => Failure::Loop,
+                SubscribeError::Refused(Refusal::Overloaded | Refusal::Draining) => {
+                    Failure::Overloaded
+                }
+                SubscribeError::Lost | SubscribeError::Timeout => Failure::Unreachable,
+            }
+        })?;
+        Ok((subscription, peer))
+    }
+
+    /// Stays subscribed until the subscription ends.
+    async fn stay(&self, subscription: &mut Subscription, peer: &Peer) -> Why {
+        let (stream, parent) = (self.stream, peer.remote_node());
+        tracing::info!(%stream, parent, "stream comes");
+        let _counted = Counted::new(&self.upstream.0.setup.metrics.subscriptions);
+        self.entry
+            .state
+            .send_replace(State::Live(subscription.hops().into()));
+        let why = subscription.ended().await;
+        if why == Why::Lost {
+            tracing::warn!(%stream, parent, "parent lost");
+        }
+        why
+    }
+
+    /// Where to go on: behind what is there already.
+    fn start(&self) -> Start {
+        let newest = self.entry.track.latest().map(|group| group.key());
+        newest.map_or(Start::Latest, Start::After)
+    }
+
+    /// Waits until nobody has held a lease for the linger time, and takes the stream off the list.
+    async fn unwanted(&self) {
+        let shared = &self.upstream.0;
+        let mut leases = self.entry.leases.subscribe();
+        loop {
+            // The sender is the entry's own: it cannot be gone.
+            let _ = leases.wait_for(|count| *count == 0).await;
+            tokio::select! {
+                () = sleep(shared.setup.linger) => {}
+                _ = leases.wait_for(|count| *count > 0) => continue,
+            }
+            let mut streams = shared.streams.lock();
+            if *self.entry.leases.borrow() == 0 {
+                streams.remove(self.stream);
+                return;
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn is_live(&self) -> bool {
+        matches!(*self.state.borrow(), State::Live(_))
+    }
+}
+
+/// One more in a gauge, until dropped.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The wait after so many rounds of failures, with jitter: edges that lost a parent together do not return together.
+fn backoff(failures: u32) -> Duration {
+    let longest = MIN_BACKOFF
+        .saturating_mul(1 << failures.min(8))
+        .min(MAX_BACKOFF);
+    longest.mul_f64(rand::rng().random_range(0.5..1.0))
+}
+
+/// After a parent is lost the next round comes at once for a viewer's eyes.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+
+/// A parent that returns is found within a key frame interval.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// Viewers of a lost stream wait so long for it: an origin restarts and its publisher redials in less.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+
+/// A stream that is not there is asked for once in this time, whoever wants it.
+const REMEMBER_MISSING: Duration = Duration::from_millis(500);

@@ -1,0 +1,306 @@
+//! Which nodes to ask for a stream, and the one connection to each of them.
+//!
+//! The plan's parents come first, then the configured ones, then origins that the plan knows: a stream may be
+//! younger than the plan. A connection is made once for all who need it, and closed when nobody does.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::node::{NodeId, Role};
+use cluster::plan::{Health, Plan};
+use cluster::sample::Link;
+use cluster::stream::StreamKey;
+use parking_lot::Mutex;
+use relay::driver::{PathStats, Peer};
+use tokio::net::lookup_host;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+use transport::quic::Endpoint;
+
+use super::Setup;
+
+/// The addresses to ask for a stream, best first, each once.
+pub(super) fn candidates(
+    plan: &Plan,
+    stream: &StreamKey,
+    here: &NodeId,
+    configured: &[String],
+) -> Vec<String> {
+    let others = |node: &&cluster::node::Node| node.id != *here;
+    let planned: Vec<_> = plan.parents(stream).collect();
+    // A node that is a parent itself takes the stream only from those behind it, in the end the origin.
+    let behind = planned
+        .iter()
+        .position(|node| node.id == *here)
+        .map_or(0, |at| at + 1);
+    let planned = planned[behind..].iter().copied();
+    let up = plan
+        .nodes
+        .iter()
+        .filter(|state| state.health != Health::Down);
+    let origins = up
+        .map(|state| &state.node)
+        .filter(|node| node.role == Role::Origin);
+    let relays = |node: &cluster::node::Node| node.relay.clone();
+    let all = planned
+        .filter(others)
+        .filter_map(relays)
+        .chain(configured.iter().cloned())
+        .chain(origins.filter_map(relays));
+    let mut unique = Vec::new();
+    for address in all {
+        if !unique.contains(&address) && unique.len() < MAX_CANDIDATES {
+            unique.push(address);
+        }
+    }
+    unique
+}
+
+/// The connections to parents.
+#[derive(Debug)]
+pub(super) struct Peers {
+    node: NodeId,
+    endpoint: Endpoint,
+    open: Mutex<HashMap<String, Arc<Parent>>>,
+}
+
+/// A parent that is dialled or connected.
+#[derive(Debug)]
+pub(super) struct Parent {
+    address: String,
+    peer: OnceCell<Peer>,
+    measured: Mutex<Option<PathStats>>,
+}
+
+/// What the connections to parents are like.
+#[derive(Debug, Default)]
+pub struct Paths {
+    /// Round trip and loss, by parent.
+    pub links: Vec<Link>,
+    /// Bytes of UDP received since the paths were looked at before.
+    pub received_bytes: u64,
+}
+
+/// Why a parent was not reached.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreached {
+    /// The name has no address.
+    #[error("cannot be resolved: {0}")]
+    Name(#[from] std::io::Error),
+    /// No address is behind the name, or resolving took too long.
+    #[error("has no address")]
+    NoAddress,
+    /// The last of its addresses did not answer.
+    #[error("{0}")]
+    Dial(#[from] relay::driver::Error),
+}
+
+impl Peers {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let (node, endpoint) = (setup.node.clone(), setup.endpoint.clone());
+        Self {
+            node,
+            endpoint,
+            open: Mutex::default(),
+        }
+    }
+
+    /// The parent at an address, shared with all who have not let go of it.
+    pub(super) fn parent(&self, address: &str) -> Arc<Parent> {
+        let mut open = self.open.lock();
+        if let Some(parent) = open.get(address) {
+            return parent.clone();
+        }
+        let (peer, measured) = (OnceCell::new(), Mutex::default());
+        let parent = Arc::new(Parent {
+            address: address.to_owned(),
+            peer,
+            measured,
+        });
+        open.insert(address.to_owned(), parent.clone());
+        parent
+    }
+
+    /// The connection, dialled by the first who asks.
+    pub(super) async fn connect<'a>(&self, parent: &'a Parent) -> Result<&'a Peer, Unreached> {
+        parent
+            .peer
+            .get_or_try_init(|| self.dial(&parent.address))
+            .await
+    }
+
+    /// The parent is not needed any more by who held it; without anybody left the connection closes.
+    pub(super) fn let_go(&self, parent: Arc<Parent>) {
+        drop(parent);
+        self.open
+            .lock()
+            .retain(|_, parent| Arc::strong_count(parent) > 1);
+    }
+
+    /// The connection is of no use any more: who asks next gets another.
+    pub(super) fn forget(&self, parent: &Arc<Parent>) {
+        self.open
+            .lock()
+            .retain(|_, other| !Arc::ptr_eq(other, parent));
+    }
+
+    pub(super) fn measure(&self) -> Paths {
+        let open: Vec<_> = self.open.lock().values().cloned().collect();
+        let mut paths = Paths::default();
+        for parent in open {
+            if let Some(peer) = parent.peer.get() {
+                parent.measure(peer, &mut paths);
+            }
+        }
+        paths
+    }
+
+    async fn dial(&self, address: &str) -> Result<Peer, Unreached> {
+        let resolving = timeout(RESOLVE_WITHIN, lookup_host(address)).await;
+        let addresses: Vec<SocketAddr> = resolving.map_err(|_| Unreached::NoAddress)??.collect();
+        let mut last = Unreached::NoAddress;
+        for address in addresses.into_iter().take(MAX_ADDRESSES) {
+            match Peer::connect(&self.endpoint, address, self.node.as_str()).await {
+                Ok(peer) => return Ok(peer),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Parent {
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn measure(&self, peer: &Peer, paths: &mut Paths) {
+        let now = peer.stats();
+        let before = self.measured.lock().replace(now);
+        let since = |field: fn(&PathStats) -> u64| {
+            field(&now).saturating_sub(before.as_ref().map_or(0, field))
+        };
+        paths.received_bytes += since(|stats| stats.received_bytes);
+        let (lost, sent) = (
+            since(|stats| stats.lost_packets),
+            since(|stats| stats.sent_packets),
+        );
+        if let Ok(node) = NodeId::parse(peer.remote_node()) {
+            let rtt_ms = now.rtt.as_secs_f32() * 1000.0;
+            paths.links.push(Link {
+                node,
+                rtt_ms,
+                loss: lost as f32 / sent.max(1) as f32,
+            });
+        }
+    }
+}
+
+/// Parents asked for one stream: the plan names a few, and a round of silent ones must end.
+const MAX_CANDIDATES: usize = 8;
+
+/// Addresses tried behind one name: both families, twice.
+const MAX_ADDRESSES: usize = 4;
+
+/// Time for a resolver to answer or to ask its second server.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster::node::{Capacity, Node, Place};
+    use cluster::plan::{Mark, NodeState, StreamPlan};
+
+    fn id(name: &str) -> NodeId {
+        NodeId::parse(name).unwrap()
+    }
+
+    fn node(name: &str, role: Role, health: Health) -> NodeState {
+        let node = Node {
+            id: id(name),
+            role,
+            public_url: String::new(),
+            relay: Some(format!("{name}:7002")),
+            admin: None,
+            place: Place::default(),
+            capacity: Capacity::default(),
+            version: String::new(),
+        };
+        NodeState { node, health }
+    }
+
+    fn check(name: &str, here: &str, parents: &[&str], configured: &[&str], expected: &[&str]) {
+        let key = StreamKey::parse("live/x").unwrap();
+        let stream = StreamPlan {
+            key: key.clone(),
+            origin: id("o1"),
+            parents: parents.iter().map(|parent| id(parent)).collect(),
+        };
+        let nodes = vec![
+            node("o1", Role::Origin, Health::Up),
+            node("o2", Role::Origin, Health::Up),
+            node("o3", Role::Origin, Health::Down),
+            node("e1", Role::Edge, Health::Up),
+            node("e2", Role::Edge, Health::Up),
+            node("gone", Role::Edge, Health::Down),
+        ];
+        let plan = Plan::new(Mark::default(), nodes, vec![stream], Vec::new());
+        let configured: Vec<_> = configured
+            .iter()
+            .map(|parent| (*parent).to_owned())
+            .collect();
+        let found = candidates(&plan, &key, &id(here), &configured);
+        let expected: Vec<_> = expected.iter().map(|name| format!("{name}:7002")).collect();
+        assert_eq!(found, expected, "{name}");
+    }
+
+    #[test]
+    fn parents_are_asked_in_order() {
+        check("the origin, then others", "e1", &[], &[], &["o1", "o2"]);
+        check(
+            "the plan's parents first",
+            "e1",
+            &["e2"],
+            &[],
+            &["e2", "o1", "o2"],
+        );
+        check(
+            "a parent asks those behind it",
+            "e2",
+            &["e1", "e2"],
+            &[],
+            &["o1", "o2"],
+        );
+        check(
+            "a dead parent is not asked",
+            "e1",
+            &["gone"],
+            &[],
+            &["o1", "o2"],
+        );
+        check(
+            "configured ones in between",
+            "e1",
+            &[],
+            &["c1:7002"],
+            &["o1", "c1", "o2"],
+        );
+        check(
+            "each once",
+            "e1",
+            &["o1"],
+            &["o1:7002", "o1:7002"],
+            &["o1", "o2"],
+        );
+    }
+
+    #[test]
+    fn without_a_plan_the_configured_parents_are_asked() {
+        let configured: Vec<_> = (0..20).map(|n| format!("p{n}:7002")).collect();
+        let key = StreamKey::parse("live/x").unwrap();
+        let found = candidates(&Plan::default(), &key, &id("e1"), &configured);
+        assert_eq!(found, configured[..MAX_CANDIDATES]);
+    }
+}

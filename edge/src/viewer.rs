@@ -1,0 +1,265 @@
+//! Who watches: a guard per viewer, counted when made and when dropped.
+//!
+//! A [`Place`] is taken under the same lock as the decision to give it, so that the limits hold exactly however many
+//! ask at once. It becomes a [`Viewer`] when the stream is there. Both give back what they took when dropped.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use cluster::stream::StreamKey;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::meter::Metrics;
+use crate::playback::tags::Filled;
+
+/// All viewers of the node; a clone is the same set.
+#[derive(Clone, Debug)]
+pub struct Viewers(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    metrics: Metrics,
+    /// Viewers of each stream that has some.
+    streams: Mutex<HashMap<StreamKey, u32>>,
+    total: AtomicU32,
+    next_id: AtomicU64,
+}
+
+impl Viewers {
+    /// Nobody yet.
+    pub fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(Shared {
+            metrics,
+            streams: Mutex::default(),
+            total: AtomicU32::new(0),
+            next_id: AtomicU64::new(1),
+        }))
+    }
+
+    /// Takes a place if `decide` agrees, given how many there are.
+    pub fn enter<R>(
+        &self,
+        stream: &StreamKey,
+        decide: impl FnOnce(u32) -> Result<(), R>,
+    ) -> Result<Place, R> {
+        let mut streams = self.0.streams.lock();
+        decide(self.total())?;
+        *streams.entry(stream.clone()).or_default() += 1;
+        self.0.total.fetch_add(1, Ordering::Relaxed);
+        drop(streams);
+        self.0.metrics.viewers.inc();
+        Ok(Place {
+            viewers: self.clone(),
+            stream: stream.clone(),
+            entered: Instant::now(),
+        })
+    }
+
+    /// Viewers of all streams.
+    pub fn total(&self) -> u32 {
+        self.0.total.load(Ordering::Relaxed)
+    }
+
+    /// Viewers of each stream that has some.
+    pub fn by_stream(&self) -> Vec<(StreamKey, u32)> {
+        self.0
+            .streams
+            .lock()
+            .iter()
+            .map(|(key, count)| (key.clone(), *count))
+            .collect()
+    }
+}
+
+/// A viewer's place, taken before the stream is there.
+#[derive(Debug)]
+pub struct Place {
+    viewers: Viewers,
+    stream: StreamKey,
+    entered: Instant,
+}
+
+impl Place {
+    /// The viewer watches from here on, and the stream is kept coming as long as `lease` is held.
+    pub fn watch(self, protocol: Protocol, lease: crate::upstream::Lease) -> Viewer {
+        let shared = &self.viewers.0;
+        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        shared.metrics.joined(protocol);
+        tracing::debug!(viewer = id, stream = %self.stream, ?protocol, "viewer joined");
+        Viewer {
+            id,
+            bytes: 0,
+            closed: Closed::Left,
+            place: self,
+            _lease: lease,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let shared = &self.viewers.0;
+        let mut streams = shared.streams.lock();
+        if let Some(count) = streams.get_mut(&self.stream) {
+            *count -= 1;
+            if *count == 0 {
+                streams.remove(&self.stream);
+            }
+        }
+        shared.total.fetch_sub(1, Ordering::Relaxed);
+        drop(streams);
+        shared.metrics.viewers.dec();
+    }
+}
+
+/// By what a viewer watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// FLV as the body of an HTTP response.
+    Flv,
+    /// FLV in the messages of a WebSocket.
+    WebSocket,
+}
+
+impl Protocol {
+    /// The label in counters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Flv => "flv",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// Why a viewer does not watch any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It went, or its connection broke, or the node stopped.
+    Left,
+    /// The stream ended.
+    Ended,
+    /// It took nothing for too long.
+    Stalled,
+}
+
+impl Closed {
+    /// The label in counters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Ended => "ended",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// Someone who watches; dropped, it is counted with what it got and why it ended.
+#[derive(Debug)]
+pub struct Viewer {
+    id: u64,
+    bytes: u64,
+    closed: Closed,
+    place: Place,
+    _lease: crate::upstream::Lease,
+}
+
+impl Viewer {
+    /// How many watch on this node, itself included.
+    pub fn among(&self) -> u32 {
+        self.place.viewers.total()
+    }
+
+    /// Counts what was written for it.
+    pub fn sent(&mut self, filled: &Filled) {
+        let metrics = &self.place.viewers.0.metrics;
+        if self.bytes == 0 {
+            metrics
+                .first_frame
+                .observe(self.place.entered.elapsed().as_secs_f64());
+        }
+        self.bytes += filled.bytes as u64;
+        metrics.egress_bytes.inc_by(filled.bytes as u64);
+        if filled.skipped > 0 {
+            metrics.skips.inc();
+            metrics.dropped_frames.inc_by(filled.skipped);
+        }
+    }
+
+    /// Says why it is about to end.
+    pub fn close(&mut self, why: Closed) {
+        self.closed = why;
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        let Place {
+            viewers,
+            stream,
+            entered,
+            ..
+        } = &self.place;
+        viewers.0.metrics.closed(self.closed);
+        let (id, bytes, why) = (self.id, self.bytes, self.closed.as_str());
+        let seconds = entered.elapsed().as_secs();
+        tracing::debug!(viewer = id, %stream, bytes, seconds, why, "viewer gone");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Lease;
+
+    fn place(viewers: &Viewers, stream: &str, most: u32) -> Option<Place> {
+        let stream = StreamKey::parse(stream).unwrap();
+        let decide = |total| if total < most { Ok(()) } else { Err(()) };
+        viewers.enter(&stream, decide).ok()
+    }
+
+    #[test]
+    fn places_are_counted_and_given_back() {
+        let viewers = Viewers::new(Metrics::default());
+        let first = place(&viewers, "live/a", 2).unwrap();
+        let second = place(&viewers, "live/b", 2).unwrap();
+        assert!(place(&viewers, "live/a", 2).is_none());
+        assert_eq!((viewers.total(), viewers.by_stream().len()), (2, 2));
+        drop(first);
+        let third = place(&viewers, "live/b", 2).unwrap();
+        assert_eq!(
+            viewers.by_stream(),
+            [(StreamKey::parse("live/b").unwrap(), 2)]
+        );
+        drop((second, third));
+        assert_eq!((viewers.total(), viewers.by_stream().len()), (0, 0));
+        assert_eq!(viewers.0.metrics.viewers.get(), 0);
+    }
+
+    #[test]
+    fn a_viewer_is_counted_with_its_reason() {
+        let metrics = Metrics::default();
+        let viewers = Viewers::new(metrics.clone());
+        let place = place(&viewers, "live/a", 1).unwrap();
+        let mut viewer = place.watch(Protocol::Flv, Lease::default());
+        viewer.sent(&Filled {
+            bytes: 100,
+            skipped: 0,
+        });
+        viewer.sent(&Filled {
+            bytes: 10,
+            skipped: 7,
+        });
+        viewer.close(Closed::Stalled);
+        drop(viewer);
+        let counts = (
+            metrics.egress_bytes.get(),
+            metrics.skips.get(),
+            metrics.dropped_frames.get(),
+        );
+        assert_eq!(counts, (110, 1, 7));
+        assert_eq!(metrics.closed_by(Closed::Stalled), 1);
+        assert_eq!(viewers.total(), 0);
+    }
+}
