@@ -116,8 +116,8 @@ pub fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-/// Adds what either end here can do of Enhanced RTMP to an object: any FourCC named is carried, none
-/// is decoded; ModEx and its nanoseconds are understood. Not claimed, because not done: several
+/// Adds what either end here can do of Enhanced RTMP to an object: it carries any FourCC named and
+/// decodes none, and understands ModEx with its nanoseconds. Not claimed, because not done: several
 /// tracks in one stream, and redialling when asked.
 pub fn add_capabilities(object: &mut Value) {
     let Value::Object(members) = object else {

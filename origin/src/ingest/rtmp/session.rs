@@ -2,9 +2,10 @@
 //! Hot: a publisher's media comes out of here, a player's goes in.
 //!
 //! The session answers everything but one question itself: may this peer publish or play that
-//! stream? While the caller has not answered, input rests and no deadline runs. The caller drains
-//! the outputs after each call, and closes the connection on an error, and once it has sent what is
-//! queued after `refuse`, `end_play` or [`Event::Finished`].
+//! stream? Until the caller has answered it gives no further input and no deadline runs; what came
+//! behind the question rests. The caller drains the outputs after each call, and closes the
+//! connection on an error, and once it has sent what is queued after `refuse`, `end_play` or
+//! [`Event::Finished`].
 
 mod command;
 mod target;

@@ -109,21 +109,18 @@ fn a_malformed_aggregate_is_an_error() {
 
 #[test]
 fn metadata_loses_the_words_meant_for_the_server() {
-    let rows: [(u8, &[u8], Option<&[u8]>); 6] = [
-        (kind::DATA, b"\x02\x00\x0d@setDataFramerest", Some(b"rest")),
-        (
-            kind::DATA_AMF3,
-            b"\x00\x02\x00\x0d@setDataFramerest",
-            Some(b"rest"),
-        ),
+    let set = b"\x02\x00\x0d@setDataFramerest".as_slice();
+    let rows = [
+        (kind::DATA, set, Some("rest")),
+        (kind::DATA_AMF3, &[&[0], set].concat(), Some("rest")),
         (
             kind::DATA,
             b"\x02\x00\x0aonMetaData",
-            Some(b"\x02\x00\x0aonMetaData"),
+            Some("\x02\x00\x0aonMetaData"),
         ),
-        (kind::DATA_AMF3, b"\x00rest", Some(b"rest")),
+        (kind::DATA_AMF3, b"\x00rest", Some("rest")),
         (kind::DATA, b"\x02\x00\x0f@clearDataFramerest", None),
-        (kind::DATA, b"", Some(b"")),
+        (kind::DATA, b"", Some("")),
     ];
     for (kind, body, want) in rows {
         let got = media(&mut TimeLine::default(), message(kind, 0, body)).unwrap();
