@@ -277,6 +277,7 @@ impl Driver {
                 return Ok(node);
             }
             let input = tokio::select! {
+                biased;
                 message = self.control.read() => Input::Message(message?),
                 () = until(self.wake) => Input::Timeout,
             };
@@ -287,6 +288,8 @@ impl Driver {
     async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
         if let Err(error) = self.serve(&mut asked).await {
             debug!(%error, "relay connection ended");
+            // Streams that ended before the connection did end their tracks; each waits for a bounded time.
+            while self.ending.join_next().await.is_some() {}
             close(&self.connection, &error);
         }
     }
@@ -295,24 +298,25 @@ impl Driver {
         loop {
             self.carry_out().await?;
             let input = tokio::select! {
-                message = self.control.read() => Input::Message(message?),
-                Some(ask) = asked.recv() => self.ask(ask),
+                biased;
+                Some(ended) = self.ending.join_next() => {
+                    ended.map_err(Error::Task)?;
+                    continue;
+                }
                 Some(dropped) = self.dropped.join_next() => {
                     self.forget(dropped.map_err(Error::Task)?)
+                }
+                Some(ask) = asked.recv() => self.ask(ask),
+                Some(received) = self.receiving.join_next() => {
+                    received.map_err(Error::Task)?.map_err(Error::Protocol)?;
+                    continue;
                 }
                 stream = self.connection.accept_uni() => {
                     let stream = stream.map_err(lost)?;
                     self.receiving.spawn(receive(stream, self.tracks.clone()));
                     continue;
                 }
-                Some(received) = self.receiving.join_next() => {
-                    received.map_err(Error::Task)?.map_err(Error::Protocol)?;
-                    continue;
-                }
-                Some(ended) = self.ending.join_next() => {
-                    ended.map_err(Error::Task)?;
-                    continue;
-                }
+                message = self.control.read() => Input::Message(message?),
             };
             self.session.handle_input(input);
         }

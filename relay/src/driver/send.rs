@@ -41,6 +41,7 @@ pub(super) async fn feed(
             return sending.last();
         }
         tokio::select! {
+            biased;
             () = changes.changed() => {}
             Some((key, end)) = streams.next(), if !streams.is_empty() => {
                 debug!(subscription, ?key, ?end, "group stream ended");
@@ -68,15 +69,16 @@ async fn send(
     let opened = loop {
         tokio::select! {
             biased;
-            opened = connection.open_uni() => break opened,
             event = watch.next(key) => if let Event::Late = event {
                 return (key, Ending::Reset(Reset::Late));
             },
+            opened = connection.open_uni() => break opened,
         }
     };
     let Ok(stream) = opened else {
         return (key, Ending::Stopped);
     };
+    obey(&stream, Some(Event::Priority(watch.priority)));
     let mut stream = GroupStream(Some(stream));
     let ending = stream.carry(subscription, &group, &mut watch).await;
     stream.end(&ending);
@@ -169,6 +171,7 @@ async fn delivered(
     let mut stopped = std::pin::pin!(stream.stopped());
     loop {
         let event = tokio::select! {
+            biased;
             stopped = &mut stopped => match stopped {
                 Ok(None) => return Ok(Ending::Delivered),
                 Ok(Some(_)) | Err(_) => return Err(Failure::Stopped),
@@ -194,7 +197,7 @@ fn obey(stream: &SendStream, event: Option<Event>) -> Option<Ending> {
 }
 
 /// Frames on their way to quinn.
-struct Batch {
+pub(super) struct Batch {
     chunks: Vec<Bytes>,
     /// Chunks that quinn took.
     taken: usize,
@@ -205,7 +208,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(subscription: u64, group: &Group) -> Result<Self, wire::Error> {
+    pub(super) fn new(subscription: u64, group: &Group) -> Result<Self, wire::Error> {
         let mut heads = BytesMut::with_capacity(HEADS);
         wire::encode_header(&mut heads, subscription, group.header())?;
         let chunks = vec![heads.split().freeze()];
@@ -219,7 +222,7 @@ impl Batch {
     }
 
     /// Takes the next frames; false when the group ended before them.
-    fn fill(&mut self, group: &Group) -> Result<bool, wire::Error> {
+    pub(super) fn fill(&mut self, group: &Group) -> Result<bool, wire::Error> {
         self.chunks.clear();
         self.taken = 0;
         // Asked before looking for frames: what is there afterwards is all.
@@ -238,7 +241,7 @@ impl Batch {
         self.taken == self.chunks.len()
     }
 
-    fn unwritten(&mut self) -> &mut [Bytes] {
+    pub(super) fn unwritten(&mut self) -> &mut [Bytes] {
         &mut self.chunks[self.taken..]
     }
 
@@ -253,6 +256,7 @@ struct Watch {
     changes: Changes,
     standing: Standing,
     begun: Option<u64>,
+    priority: i32,
     late: Option<std::time::Instant>,
 }
 
@@ -272,6 +276,7 @@ impl Watch {
             changes: track.changes(),
             standing: Standing::default(),
             begun: None,
+            priority: 0,
             late: None,
         }
     }
@@ -292,7 +297,7 @@ impl Watch {
         match self.standing.judge(now(), self.track.newer_than(key)) {
             Verdict::Late => Event::Late,
             Verdict::Send { priority, late } => {
-                self.late = late;
+                (self.priority, self.late) = (priority, late);
                 Event::Priority(priority)
             }
         }

@@ -100,7 +100,8 @@ impl Serving {
             self.found = None;
             let open = !self.session.peer().is_empty();
             let input = tokio::select! {
-                message = self.control.read() => Input::Message(message?),
+                // The peer's own messages come last: it cannot keep the others waiting.
+                biased;
                 Some(resolved) = self.resolving.join_next() => match finished(resolved)? {
                     Some((id, result)) => self.resolved(id, result),
                     None => continue,
@@ -109,14 +110,15 @@ impl Serving {
                     Some((id, last)) => self.ended(id, last),
                     None => continue,
                 },
-                Ok(()) = self.announced.changed(), if open => {
-                    Input::Announced(self.announced.borrow_and_update().to_vec())
-                }
                 () = shutdown.cancelled(), if open && !draining => {
                     draining = true;
                     Input::Drain
                 }
+                Ok(()) = self.announced.changed(), if open => {
+                    Input::Announced(self.announced.borrow_and_update().to_vec())
+                }
                 () = until(self.wake) => Input::Timeout,
+                message = self.control.read() => Input::Message(message?),
             };
             self.session.handle_input(input);
         }
