@@ -162,6 +162,7 @@ impl Reader {
         let next = match &mut self.position {
             Position::Start(start) => from_start(&self.track, *start),
             Position::Enter(group, number) => {
+                self.last_dts = group.frame(*number as usize).map(|frame| frame.dts);
                 let item = Item::Group(group.clone());
                 (Some(Position::In(group.clone(), *number)), Step::Item(item))
             }
