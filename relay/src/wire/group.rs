@@ -170,6 +170,15 @@ impl GroupDecoder {
         matches!(self.state, State::Head) && self.block.is_empty()
     }
 
+    /// Memory taken for what is not complete yet.
+    pub fn memory(&self) -> usize {
+        let payload = match &self.state {
+            State::Payload { bytes, .. } => bytes.capacity(),
+            _ => 0,
+        };
+        self.block.capacity() + payload
+    }
+
     fn take_frame(&mut self) -> Option<Event> {
         match std::mem::replace(&mut self.state, State::Head) {
             State::Payload { frame, bytes, .. } => Some(Event::Frame(Frame {
