@@ -1,13 +1,14 @@
 //! Hot: one byte budget for all groups of a node.
 //!
-//! Every append reserves its bytes first. Over the budget, superseded groups leave their tracks: the oldest closed one
-//! of all tracks first, and only when none is left the oldest that is still being written. The newest group of a live
-//! track always stays; when those alone exceed the budget, the group that wants to grow is the one that is dropped, so
-//! the budget is a hard bound of what tracks hold.
+//! Every append reserves its bytes first. Over the budget, superseded groups leave their tracks:
+//! the oldest closed one of all tracks first, and only when none is left the oldest that is still
+//! being written. The newest group of a live track always stays; when those alone exceed the
+//! budget, the group that wants to grow is the one that is dropped, so the budget is a hard bound
+//! of what tracks hold.
 //!
-//! A dropped group is freed when its last reader lets go: what readers still hold is counted in [`Cache::held_bytes`]
-//! and bounded by the readers' own limits, not by the budget. Payloads that a writer took from a group are the
-//! writer's to count.
+//! A dropped group is freed when its last reader lets go: what readers still hold is counted in
+//! [`Cache::held_bytes`] and bounded by the readers' own limits, not by the budget. Payloads that a
+//! writer took from a group are the writer's to count.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,7 +19,8 @@ use parking_lot::Mutex;
 use crate::group::Group;
 use crate::track;
 
-/// Tracks that may live at once in one cache: a node carries thousands of streams, not more than this.
+/// Tracks that may live at once in one cache: a node carries thousands of streams, not more than
+/// this.
 pub const MAX_TRACKS: usize = 16_384;
 
 /// The budget; a clone is a reference to the same one.
@@ -64,7 +66,8 @@ impl Cache {
         &self.0.account
     }
 
-    /// Takes `bytes` from the budget, dropping older groups for them; false when that is not enough.
+    /// Takes `bytes` from the budget, dropping older groups for them; false when that is not
+    /// enough.
     pub(crate) fn reserve(&self, bytes: usize) -> bool {
         let account = &self.0.account;
         account.bytes.fetch_add(bytes, Ordering::Relaxed);

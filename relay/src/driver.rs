@@ -1,9 +1,10 @@
 //! The relay protocol over quinn: a thin shell around the session.
 //!
-//! The dialler subscribes ([`Peer`]), the acceptor serves ([`serve`]); a node that does both does it on two
-//! connections. One control stream carries messages, each group its own unidirectional stream. Everything a peer can
-//! make us hold is bounded here, in the session or in the wire format; a peer that breaks the rules loses its own
-//! connection and nothing else. Endpoints, certificates and idle timeouts are transport's.
+//! The dialler subscribes ([`Peer`]), the acceptor serves ([`serve`]); a node that does both does
+//! it on two connections. One control stream carries messages, each group its own unidirectional
+//! stream. Everything a peer can make us hold is bounded here, in the session or in the wire
+//! format; a peer that breaks the rules loses its own connection and nothing else. Endpoints,
+//! certificates and idle timeouts are transport's.
 
 mod peer;
 mod receive;
@@ -44,7 +45,8 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Who has streams to serve.
 pub trait Source: Send + Sync + 'static {
-    /// The stream's groups, for the nodes in `hops`: those that will get it from here, the subscriber last.
+    /// The stream's groups, for the nodes in `hops`: those that will get it from here, the
+    /// subscriber last.
     fn subscribe<'a>(
         &'a self,
         stream: &'a str,

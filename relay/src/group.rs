@@ -1,9 +1,10 @@
 //! Hot: one group of frames, written once by its producer and read by thousands.
 //!
-//! Frames are append-only and never move, so a reader at any position takes no lock: it looks at two `OnceLock`s and
-//! clones one payload reference. Only the producer and the cache's eviction share a lock, per append and uncontended.
-//! A group that the cache let go can still be read to its end by whoever holds it; it only stops counting against the
-//! budget. Who wakes readers, and in which order groups follow each other, is the track's business.
+//! Frames are append-only and never move, so a reader at any position takes no lock: it looks at
+//! two `OnceLock`s and clones one payload reference. Only the producer and the cache's eviction
+//! share a lock, per append and uncontended. A group that the cache let go can still be read to its
+//! end by whoever holds it; it only stops counting against the budget. Who wakes readers, and in
+//! which order groups follow each other, is the track's business.
 
 mod frames;
 
@@ -18,10 +19,12 @@ use crate::cache::Account;
 use crate::track;
 use frames::Frames;
 
-/// What the origin fixed about a group; it travels with the group, so that any group explains itself.
+/// What the origin fixed about a group; it travels with the group, so that any group explains
+/// itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
-    /// Which life of the stream: greater after every restart of the publisher's session at an origin.
+    /// Which life of the stream: greater after every restart of the publisher's session at an
+    /// origin.
     pub epoch: u64,
     /// The group's number; consecutive within an epoch.
     pub number: u64,
@@ -31,7 +34,8 @@ pub struct Header {
     pub first_msn: u64,
     /// Counts the changes of `catalog` within the epoch.
     pub config_id: u32,
-    /// Decoders must start anew: the time line or the configuration does not continue the previous group's.
+    /// Decoders must start anew: the time line or the configuration does not continue the previous
+    /// group's.
     pub discontinuity: bool,
     /// How to decode the frames.
     pub catalog: Arc<Catalog>,
@@ -71,7 +75,8 @@ pub enum Refused {
     /// The group reached [`MAX_FRAMES`] or [`MAX_BYTES`].
     #[error("the group is full")]
     Full,
-    /// The cache has no room for it, even after dropping all that it may drop; the group left its track.
+    /// The cache has no room for it, even after dropping all that it may drop; the group left its
+    /// track.
     #[error("the cache's budget is exhausted")]
     Budget,
     /// The cache or the track's window dropped the group while it was still being written.
@@ -150,7 +155,8 @@ impl Group {
         self.0.frames.at(index).cloned()
     }
 
-    /// The frames from number `from` on, as far as they are there; for a writer that walks many readers' positions.
+    /// The frames from number `from` on, as far as they are there; for a writer that walks many
+    /// readers' positions.
     pub fn frames(&self, from: usize) -> impl Iterator<Item = &Frame> {
         (from..).map_while(|index| self.0.frames.at(index))
     }

@@ -1,9 +1,10 @@
 //! Hot: follows a track frame by frame, for one viewer or one recorder.
 //!
-//! Within an epoch groups come in order and without holes, or a [`Item::Gap`] says that something is missing. A reader
-//! never waits long for the past: a group that stalls, or one that has not come, is given up once a newer one has had
-//! frames for [`PATIENCE`]. Reading allocates nothing but the timer of the first such wait. How far a reader may fall
-//! behind is its owner's choice, by [`Reader::lag`] and [`Reader::skip_to_latest`].
+//! Within an epoch groups come in order and without holes, or a [`Item::Gap`] says that something
+//! is missing. A reader never waits long for the past: a group that stalls, or one that has not
+//! come, is given up once a newer one has had frames for [`PATIENCE`]. Reading allocates nothing
+//! but the timer of the first such wait. How far a reader may fall behind is its owner's choice, by
+//! [`Reader::lag`] and [`Reader::skip_to_latest`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,8 +18,8 @@ use tokio::time::{Instant, Sleep};
 use crate::group::{End, Group, Key};
 use crate::track::{Changes, Consumer};
 
-/// How long a newer group's frames wait for the rest of an older one: a retransmission over a long path takes a
-/// quarter of it, and a viewer's buffer outlives it.
+/// How long a newer group's frames wait for the rest of an older one: a retransmission over a long
+/// path takes a quarter of it, and a viewer's buffer outlives it.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Where a reader starts.
@@ -26,8 +27,8 @@ pub const PATIENCE: Duration = Duration::from_millis(500);
 pub enum Start {
     /// At the beginning of the newest group with a frame: a viewer sees a picture at once.
     Latest,
-    /// After frame `frame` of group `number` of epoch `epoch`: at the next frame when the group is still cached,
-    /// else at the next group.
+    /// After frame `frame` of group `number` of epoch `epoch`: at the next frame when the group is
+    /// still cached, else at the next group.
     After(u64, u64, u32),
 }
 
@@ -121,7 +122,8 @@ impl Reader {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Goes to the beginning of the newest group, which is the next item; false when the reader is in it already.
+    /// Goes to the beginning of the newest group, which is the next item; false when the reader is
+    /// in it already.
     pub fn skip_to_latest(&mut self) -> bool {
         let Some(latest) = self.track.latest() else {
             return false;
@@ -134,8 +136,8 @@ impl Reader {
         true
     }
 
-    /// How far the last frame read is behind the newest, on the stream's time line; zero across epochs, whose time
-    /// lines have nothing in common.
+    /// How far the last frame read is behind the newest, on the stream's time line; zero across
+    /// epochs, whose time lines have nothing in common.
     pub fn lag(&self) -> Duration {
         let newest = self
             .track

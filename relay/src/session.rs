@@ -1,9 +1,10 @@
 //! Sans-IO: who may say what when on a relay connection, and which group is worth sending.
 //!
-//! The dialler is a [`client::Client`] that subscribes, the acceptor a [`server::Server`] that serves. Both turn messages into outputs
-//! that the driver carries out; a peer that breaks the rules yields one [`wire::Close`] and nothing after it. Group
-//! streams are not messages: [`Sending`] and [`Standing`] decide for each subscription which ones are sent, in which
-//! order, and when one is given up.
+//! The dialler is a [`client::Client`] that subscribes, the acceptor a [`server::Server`] that
+//! serves. Both turn messages into outputs that the driver carries out; a peer that breaks the
+//! rules yields one [`wire::Close`] and nothing after it. Group streams are not messages:
+//! [`Sending`] and [`Standing`] decide for each subscription which ones are sent, in which order,
+//! and when one is given up.
 
 pub mod client;
 mod schedule;
@@ -23,7 +24,8 @@ pub const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// Subscriptions of one peer: an edge of thousands of streams has several parents.
 pub const MAX_SUBSCRIPTIONS: usize = 1024;
 
-/// Streams that a peer is told of or may tell of; a stream that is not announced can be subscribed all the same.
+/// Streams that a peer is told of or may tell of; a stream that is not announced can be subscribed
+/// all the same.
 pub const MAX_ANNOUNCED: usize = 4096;
 
 /// A stream that a node has, as its peers are told.
@@ -33,8 +35,8 @@ pub struct Announced {
     pub stream: String,
     /// Its life.
     pub epoch: u64,
-    /// The nodes it came through, the origin first; the announcing node is last where a peer announced it, and not
-    /// among them where a source does.
+    /// The nodes it came through, the origin first; the announcing node is last where a peer
+    /// announced it, and not among them where a source does.
     pub hops: Vec<String>,
 }
 

@@ -1,9 +1,10 @@
 //! Hot: the groups of one stream on this node, in order, and who is told when they change.
 //!
-//! Groups stand in the order of (epoch, number); a greater epoch always comes after. They may open out of order, as
-//! QUIC delivers them, and several may be written at once, but a key that was there never comes back. A lock is taken
-//! only to go from one group to the next: following a group's frames needs none. One notification serves the whole
-//! track, so that a single writer can walk any number of positions.
+//! Groups stand in the order of (epoch, number); a greater epoch always comes after. They may open
+//! out of order, as QUIC delivers them, and several may be written at once, but a key that was
+//! there never comes back. A lock is taken only to go from one group to the next: following a
+//! group's frames needs none. One notification serves the whole track, so that a single writer can
+//! walk any number of positions.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -22,8 +23,8 @@ use crate::group::{self, Group, Header, Key};
 /// Groups in one track: four minutes of 2 s groups, or half a minute of quarter-second ones.
 pub const MAX_GROUPS: usize = 128;
 
-/// A track whose groups count against `cache`. With a window, groups that ended longer than that before the newest
-/// began (by the origin's clock) are dropped even when there is room.
+/// A track whose groups count against `cache`. With a window, groups that ended longer than that
+/// before the newest began (by the origin's clock) are dropped even when there is room.
 pub fn new(cache: &Cache, window: Option<Duration>) -> Result<(Producer, Consumer), TooMany> {
     if !cache.account().add_track() {
         return Err(TooMany);
@@ -88,7 +89,8 @@ impl State {
     }
 }
 
-/// Opens groups; a clone writes the same track, which ends with [`Producer::end`] or its last producer.
+/// Opens groups; a clone writes the same track, which ends with [`Producer::end`] or its last
+/// producer.
 #[derive(Debug)]
 pub struct Producer {
     shared: Arc<Shared>,
@@ -199,7 +201,8 @@ impl Consumer {
             .count()
     }
 
-    /// How often a group got its first frame: unchanged, the answers above but for evictions are too.
+    /// How often a group got its first frame: unchanged, the answers above but for evictions are
+    /// too.
     pub fn begun(&self) -> u64 {
         self.shared.begun.load(Ordering::Acquire)
     }
@@ -220,7 +223,8 @@ impl Consumer {
                 .all(|g| g.is_empty() && g.end().is_some())
     }
 
-    /// Whether the group at `key` may still open: it was never there, and nothing behind it was dropped.
+    /// Whether the group at `key` may still open: it was never there, and nothing behind it was
+    /// dropped.
     pub fn may_come(&self, key: Key) -> bool {
         let state = self.shared.state.read();
         !state.ended && state.floor.is_none_or(|floor| key > floor)
@@ -236,9 +240,11 @@ impl Consumer {
     }
 }
 
-/// Tells that a group opened, grew or ended, or that the track ended, since it was made or last told so.
+/// Tells that a group opened, grew or ended, or that the track ended, since it was made or last
+/// told so.
 ///
-/// Waiting allocates nothing. Look at the track after making it and after each time it told: nothing is missed.
+/// Waiting allocates nothing. Look at the track after making it and after each time it told:
+/// nothing is missed.
 #[derive(Debug)]
 pub struct Changes {
     changed: Arc<Notify>,
@@ -271,7 +277,8 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// A group got its first frame: those before the newest may be dropped for others, or are out of the window.
+    /// A group got its first frame: those before the newest may be dropped for others, or are out
+    /// of the window.
     pub(crate) fn begun(self: &Arc<Self>, group: &Group) {
         let mut state = self.state.write();
         let Some(newest) = state.begun().next().cloned() else {

@@ -1,8 +1,8 @@
 //! Sans-IO: the bytes of `weir/1` (docs/protocols.md, "Relay protocol weir/1").
 //!
-//! Every length is bounded by a constant here and no memory is taken for what has not arrived. Bodies may grow in later
-//! versions: bytes after the known fields and messages of unknown type are skipped. Which message may come when is the
-//! session's business.
+//! Every length is bounded by a constant here, and a claimed length takes little memory by itself.
+//! Bodies may grow in later versions: bytes after the known fields and messages of unknown type are
+//! skipped. Which message may come when is the session's business.
 
 mod group;
 mod message;
@@ -32,7 +32,8 @@ pub const MAX_STREAM: usize = 129;
 /// Nodes between a stream's origin and its last edge; real paths have three.
 pub const MAX_HOPS: usize = 8;
 
-/// Bytes of a group's header: configuration records are some hundred bytes, the largest known a few KiB.
+/// Bytes of a group's header: configuration records are some hundred bytes, the largest known a few
+/// KiB.
 pub const MAX_HEADER: usize = 64 << 10;
 
 /// Bytes of a frame's head: six numbers of at most eight bytes, and room for later fields.

@@ -172,7 +172,8 @@ fn a_cache_carries_so_many_tracks() {
 }
 
 proptest! {
-    /// Whatever is opened, written, closed and ended, the budget holds and nothing is lost count of.
+    /// Whatever is opened, written, closed and ended, the budget holds and nothing is lost count
+    /// of.
     #[test]
     fn the_budget_holds(steps in prop::collection::vec((0..3_usize, 0..6_u8), 1..200)) {
         let cache = Cache::new(5 * ONE);

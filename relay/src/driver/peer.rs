@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use super::receive::{Tracks, receive};
+use super::receive::{Intake, receive};
 use super::{Announced, Control, Error, SERVER_NAME, WINDOW, close, closed, lost, now, until};
 use crate::group::Key;
 use crate::session::client::{Client, Input, Output};
@@ -23,7 +23,8 @@ use crate::wire::{self, Refusal, Start};
 /// How long a peer may take to answer a subscription: longer than it gives its own source.
 const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 
-/// How long the track waits for the last group of a stream that ended: it was sent before the message that says so.
+/// How long the track waits for the last group of a stream that ended: it was sent before the
+/// message that says so.
 const LAST_GROUP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Subscriptions that are being asked for at one time; the next one waits.
@@ -102,10 +103,11 @@ impl Peer {
         &self.0.node
     }
 
-    /// Asks for a stream, whose groups go `into` a track; `hops` are the nodes that will get it from this one.
+    /// Asks for a stream, whose groups go `into` a track; `hops` are the nodes that will get it
+    /// from this one.
     ///
-    /// The track ends only when the peer says that the stream ended: after a loss the caller subscribes elsewhere into
-    /// the same track.
+    /// The track ends only when the peer says that the stream ended: after a loss the caller
+    /// subscribes elsewhere into the same track.
     pub async fn subscribe(
         &self,
         stream: &str,
@@ -237,7 +239,7 @@ struct Driver {
     session: Client,
     control: Control,
     announced: watch::Sender<Arc<Vec<Announced>>>,
-    tracks: Tracks,
+    intake: Arc<Intake>,
     asking: HashMap<u64, Answer>,
     ended: HashMap<u64, oneshot::Sender<()>>,
     dropped: JoinSet<u64>,
@@ -259,7 +261,7 @@ impl Driver {
             session,
             control,
             announced,
-            tracks: Tracks::default(),
+            intake: Arc::default(),
             asking: HashMap::new(),
             ended: HashMap::new(),
             dropped: JoinSet::new(),
@@ -288,7 +290,8 @@ impl Driver {
     async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
         if let Err(error) = self.serve(&mut asked).await {
             debug!(%error, "relay connection ended");
-            // Streams that ended before the connection did end their tracks; each waits for a bounded time.
+            // Streams that ended before the connection did end their tracks; each waits for a
+            // bounded time.
             while self.ending.join_next().await.is_some() {}
             close(&self.connection, &error);
         }
@@ -313,7 +316,7 @@ impl Driver {
                 }
                 stream = self.connection.accept_uni() => {
                     let stream = stream.map_err(lost)?;
-                    self.receiving.spawn(receive(stream, self.tracks.clone()));
+                    self.receiving.spawn(receive(stream, self.intake.clone()));
                     continue;
                 }
                 message = self.control.read() => Input::Message(message?),
@@ -325,7 +328,7 @@ impl Driver {
     fn ask(&mut self, ask: Ask) -> Input {
         let id = self.next_id;
         self.next_id += 1;
-        self.tracks.lock().insert(id, ask.into);
+        self.intake.tracks.lock().insert(id, ask.into);
         self.asking.insert(id, ask.answer);
         self.dropped.spawn(async move {
             ask.dropped.cancelled().await;
@@ -341,7 +344,7 @@ impl Driver {
 
     /// The subscription was dropped by its owner.
     fn forget(&mut self, id: u64) -> Input {
-        self.tracks.lock().remove(&id);
+        self.intake.tracks.lock().remove(&id);
         self.asking.remove(&id);
         self.ended.remove(&id);
         Input::Unsubscribe(id)
@@ -381,7 +384,7 @@ impl Driver {
     }
 
     fn refused(&mut self, id: u64, refusal: Refusal) {
-        self.tracks.lock().remove(&id);
+        self.intake.tracks.lock().remove(&id);
         if let Some(answer) = self.asking.remove(&id) {
             // Nobody there any more to hear it: nothing is lost.
             let _ = answer.send(Err(refusal));
@@ -391,16 +394,16 @@ impl Driver {
     /// Ends the track once its last group is whole.
     fn end(&mut self, id: u64, last: Option<Key>) {
         let ended = self.ended.remove(&id);
-        let Some(track) = self.tracks.lock().get(&id).cloned() else {
+        let Some(track) = self.intake.tracks.lock().get(&id).cloned() else {
             return;
         };
-        let tracks = self.tracks.clone();
+        let intake = self.intake.clone();
         self.ending.spawn(async move {
             if let Some(last) = last {
                 // Without its last group the track ends all the same.
                 let _ = timeout(LAST_GROUP_WITHIN, closed_group(&track, last)).await;
             }
-            tracks.lock().remove(&id);
+            intake.tracks.lock().remove(&id);
             track.end();
             // The owner may have dropped the subscription.
             let _ = ended.map(|ended| ended.send(()));

@@ -1,8 +1,9 @@
 //! Hot: sends the groups of one subscription, each on its own stream.
 //!
-//! One task follows the track for the subscription; the groups it sends are futures of that task, so a frame wakes one
-//! task per subscriber. Heads and payloads go to quinn as references, several frames to a call. A subscriber that does
-//! not keep up blocks its own streams only, until they are late and reset.
+//! One task follows the track for the subscription; the groups it sends are futures of that task,
+//! so a frame wakes one task per subscriber. Heads and payloads go to quinn as references, several
+//! frames to a call. A subscriber that does not keep up blocks its own streams only, until they are
+//! late and reset.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -85,8 +86,8 @@ async fn send(
     (key, ending)
 }
 
-/// A stream that is reset when it is dropped before its end: quinn would finish it, and the peer take the group for
-/// whole.
+/// A stream that is reset when it is dropped before its end: quinn would finish it, and the peer
+/// take the group for whole.
 struct GroupStream(Option<SendStream>);
 
 impl GroupStream {

@@ -22,8 +22,8 @@ use crate::wire::{Close, Refusal, Start};
 /// How long the source may look for a stream: it may have to dial a parent itself.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Serves one accepted connection until the peer leaves. Once `shutdown` is cancelled new subscriptions are refused,
-/// and it returns when the last one is gone.
+/// Serves one accepted connection until the peer leaves. Once `shutdown` is cancelled new
+/// subscriptions are refused, and it returns when the last one is gone.
 pub async fn serve(
     connection: Connection,
     node: &str,

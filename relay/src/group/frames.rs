@@ -1,8 +1,8 @@
 //! Hot: an append-only list that many threads read without a lock while one appends.
 //!
-//! Blocks double in size and are never moved, so a reference to a frame stays valid as long as the list lives; a short
-//! group costs one small block. A vector behind a lock would move frames when it grows and stop thousands of readers
-//! while it does.
+//! Blocks double in size and are never moved, so a reference to a frame stays valid as long as the
+//! list lives; a short group costs one small block. A vector behind a lock would move frames when
+//! it grows and stop thousands of readers while it does.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};

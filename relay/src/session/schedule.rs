@@ -1,8 +1,9 @@
 //! Sans-IO: which groups a subscription sends, in which order, and when one is given up.
 //!
-//! The newest group goes first; what it leaves of the link goes to the one before, and so on. A group that newer ones
-//! have waited behind for too long, or too many of them, is reset: a viewer is better off at the next key frame than
-//! ever further behind. Nothing here knows what a link can carry; only time and newer groups count.
+//! The newest group goes first; what it leaves of the link goes to the one before, and so on. A
+//! group that newer ones have waited behind for too long, or too many of them, is reset: a viewer
+//! is better off at the next key frame than ever further behind. Nothing here knows what a link can
+//! carry; only time and newer groups count.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,11 +12,12 @@ use crate::group::{Group, Key};
 use crate::track::Consumer;
 use crate::wire::Start;
 
-/// How many newer groups may be there before a group is late; the streams of a subscription are never more than these.
+/// How many newer groups may be there before a group is late; the streams of a subscription are
+/// never more than these.
 pub const LATE_GROUPS: usize = 4;
 
-/// How long newer groups may be there before a group is late: several retransmissions over the longest path, and less
-/// than what players buffer.
+/// How long newer groups may be there before a group is late: several retransmissions over the
+/// longest path, and less than what players buffer.
 pub const LATE_AFTER: Duration = Duration::from_secs(2);
 
 /// The groups that a subscription has sent or is sending.
@@ -28,7 +30,8 @@ pub struct Sending {
     begun: Option<u64>,
 }
 
-/// Keys remembered beyond those that can be due: groups may open out of order and newer ones be dropped.
+/// Keys remembered beyond those that can be due: groups may open out of order and newer ones be
+/// dropped.
 const MEMORY: usize = 4 * LATE_GROUPS;
 
 impl Sending {

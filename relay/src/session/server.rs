@@ -220,7 +220,8 @@ impl Server {
         }
     }
 
-    /// Tells the peer what changed; a stream that came through the peer itself is none of its business.
+    /// Tells the peer what changed; a stream that came through the peer itself is none of its
+    /// business.
     fn announce(&mut self, announced: Vec<Announced>) {
         if self.state != State::Open {
             return;

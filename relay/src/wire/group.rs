@@ -1,8 +1,9 @@
-//! Hot, Sans-IO: a group's stream: its header, then head and payload of each frame.
+//! Sans-IO: a group's stream: its header, then head and payload of each frame.
 //!
-//! A payload is gathered here once, into memory of exactly its size: QUIC delivers it in pieces of a datagram, and a
-//! slice of a received datagram would keep the whole datagram (and its neighbours of one receive call) in the cache
-//! without being counted.
+//! Hot: every frame that a node gets from another passes here. A payload is gathered here once,
+//! into memory of exactly its size: QUIC delivers it in pieces of a datagram, and a slice of a
+//! received datagram would keep the whole datagram (and its neighbours of one receive call) in the
+//! cache without being counted.
 
 use std::sync::Arc;
 
@@ -60,8 +61,8 @@ pub fn encode_header(out: &mut BytesMut, subscription: u64, header: &Header) -> 
     varint::write_bytes(out, &body)
 }
 
-/// Appends a frame's head, to be followed by its payload; `previous` is the decoding time of the frame before it in
-/// the group, zero for the first.
+/// Appends a frame's head, to be followed by its payload; `previous` is the decoding time of the
+/// frame before it in the group, zero for the first.
 pub fn encode_frame(out: &mut BytesMut, frame: &Frame, previous: Timestamp) -> Result<(), Error> {
     if frame.payload.len() > MAX_PAYLOAD {
         return Err(Error::TooLong("payload"));
@@ -230,8 +231,8 @@ impl GroupDecoder {
     }
 }
 
-/// Moves bytes of a payload from `input`, taking memory for no more than twice what is there and never for more than
-/// the payload.
+/// Moves bytes of a payload from `input`, taking memory for no more than twice what is there and
+/// never for more than the payload.
 fn gather(bytes: &mut Vec<u8>, length: usize, input: &mut &[u8]) {
     let (taken, rest) = input.split_at(input.len().min(length - bytes.len()));
     if bytes.capacity() - bytes.len() < taken.len() {

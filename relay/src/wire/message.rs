@@ -256,7 +256,8 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Takes bytes as they arrive; read all messages before the next, so that at most one unfinished stays.
+    /// Takes bytes as they arrive; read all messages before the next, so that at most one
+    /// unfinished stays.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }

@@ -1,4 +1,5 @@
-//! A network in memory and in virtual time: datagrams are delayed, lost, reordered and squeezed by a seed.
+//! A network in memory and in virtual time: datagrams are delayed, lost, reordered and squeezed by
+//! a seed.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -19,7 +20,8 @@ use tokio::time::{Instant, Sleep};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
     pub(super) delay: Duration,
-    /// Up to this much is added at random: what is more than the gap between two datagrams reorders them.
+    /// Up to this much is added at random: what is more than the gap between two datagrams reorders
+    /// them.
     pub(super) jitter: Duration,
     pub(super) loss_percent: u64,
     pub(super) rate_bps: u64,
