@@ -1,2 +1,24 @@
-//! Weir.
-fn main() {}
+//! Weir: one binary, one subcommand for each thing it does.
+
+// A binary has no outside: `pub` says that other files use it.
+#![allow(unreachable_pub)]
+
+mod admin;
+mod cli;
+mod config;
+mod console;
+mod demo;
+mod load;
+mod logs;
+mod roles;
+mod token;
+
+fn main() -> std::process::ExitCode {
+    match cli::run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A thousand viewers of one 2 Mbit/s stream over two edges for 20 s: real processes, each frame compared with the source.
+
+#![allow(dead_code)] // the cluster is the integration tests' own; this uses a part of it
+
+#[path = "../tests"]
+mod cluster {
+    pub mod harness;
+}
+
+use cluster::harness::{Cluster, EDGES, clips, ffmpeg, weir};
+
+fn main() {
+    let cluster = Cluster::start(2);
+    let clip = clips::at_rate(2000);
+    let _publisher = ffmpeg::publish(&clip, &cluster.publish_url("live/show"), &[]);
+    cluster.wait_on_air("live/show");
+    let names = [EDGES[0].0, EDGES[1].0];
+    let before: f64 = names
+        .iter()
+        .map(|name| cluster.node(name).cpu_seconds())
+        .sum();
+    let mut load = weir();
+    load.args([
+        "load",
+        "play",
+        "--viewers",
+        "1000",
+        "--ramp",
+        "5s",
+        "--duration",
+        "20s",
+        "--source",
+    ]);
+    let run = load
+        .arg(&clip)
+        .args([EDGES[0].3, EDGES[1].3].map(|address| cluster.play_url("live/show", address)));
+    let output = run.output().expect("weir runs");
+    let report = String::from_utf8_lossy(&output.stdout);
+    println!("{report}{}", String::from_utf8_lossy(&output.stderr));
+    let cpu: f64 = names
+        .iter()
+        .map(|name| cluster.node(name).cpu_seconds())
+        .sum::<f64>()
+        - before;
+    let memory: u64 = names.iter().map(|name| cluster.node(name).memory()).sum();
+    let json: serde_json::Value = serde_json::from_str(&report).expect("a report");
+    let gbytes = json["bytes"].as_f64().unwrap_or(f64::NAN) / 1e9;
+    println!(
+        "edges: {:.2} CPU s per GB, {} MB resident for both",
+        cpu / gbytes,
+        memory >> 20
+    );
+}
