@@ -1,0 +1,123 @@
+//! Clips made by ffmpeg once per test run and kept beside the build; each is real coded media.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+};
+
+/// One test process makes one clip at a time, each once.
+static MAKING: Mutex<()> = Mutex::new(());
+
+const PATTERN: &[&str] = &["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"];
+const TONE: &[&str] = &["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"];
+const AAC: &[&str] = &["-c:a", "aac", "-b:a", "64k", "-ac", "2"];
+
+/// 12 s of H.264 with B-frames and AAC; a key frame each second.
+pub fn h264() -> PathBuf {
+    let video = [
+        "-c:v", "libx264", "-preset", "veryfast", "-b:v", "300k", "-bf", "2",
+    ];
+    make("h264-bframes.mp4", &[PATTERN, TONE, &video, GOP, AAC])
+}
+
+/// 12 s of H.265 (`hvc1`) and AAC.
+pub fn h265() -> PathBuf {
+    let video = [
+        "-c:v",
+        "libx265",
+        "-preset",
+        "ultrafast",
+        "-b:v",
+        "300k",
+        "-tag:v",
+        "hvc1",
+    ];
+    let keys = [
+        "-x265-params",
+        "keyint=25:min-keyint=25:scenecut=0:bframes=2:open-gop=0:log-level=error",
+    ];
+    make("h265.mp4", &[PATTERN, TONE, &video, &keys, AAC])
+}
+
+/// 6 s of AV1 and AAC.
+pub fn av1() -> PathBuf {
+    let video = [
+        "-c:v",
+        "libsvtav1",
+        "-preset",
+        "12",
+        "-b:v",
+        "300k",
+        "-g",
+        "25",
+    ];
+    make("av1.mp4", &[PATTERN, TONE, &video, AAC, &["-t", "6"]])
+}
+
+/// 20 s at about this many kbit/s, video and audio together, a key frame each second.
+pub fn at_rate(kbits: u32) -> PathBuf {
+    let rate = format!("{}k", kbits - 64);
+    let video = [
+        "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-bf", "2",
+    ];
+    let noise = ["-vf", "noise=alls=40:allf=t"];
+    let strict = [
+        "-b:v", &rate, "-minrate", &rate, "-maxrate", &rate, "-bufsize", &rate,
+    ];
+    make(
+        &format!("rate-{kbits}.mp4"),
+        &[
+            PATTERN,
+            TONE,
+            &noise,
+            &video,
+            &strict,
+            GOP,
+            AAC,
+            &["-t", "20"],
+        ],
+    )
+}
+
+/// Makes a clip unless it is there; 12 s unless the arguments say otherwise.
+fn make(name: &str, arguments: &[&[&str]]) -> PathBuf {
+    let _one = MAKING
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if path.exists() {
+        return path;
+    }
+    let part = path.with_extension("part.mp4");
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-y"]);
+    for list in arguments {
+        ffmpeg.args(*list);
+        if *list == TONE {
+            ffmpeg.args(["-t", "12"]);
+        }
+    }
+    let run = ffmpeg
+        .arg(&part)
+        .output()
+        .expect("ffmpeg is installed (`make setup`)");
+    assert!(
+        run.status.success(),
+        "{name}: {}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    std::fs::rename(part, &path).unwrap();
+    path
+}
+
+const GOP: &[&str] = &[
+    "-g",
+    "25",
+    "-keyint_min",
+    "25",
+    "-sc_threshold",
+    "0",
+    "-flags",
+    "+cgop",
+];

@@ -1,0 +1,191 @@
+//! What operators and scripts see: redirects, explanations, commands, metrics, health.
+
+use crate::harness::{Cluster, EDGES, clips, eventually, ffmpeg, get, request, weir, weir_says};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+#[test]
+fn redirects_and_resolve_answer_as_players_need() {
+    let cluster = Cluster::start(3);
+    let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
+    cluster.wait_on_air("live/show");
+    let answer = get(
+        &cluster.scheduler,
+        &format!("/live/show.flv?ip={}", EDGES[2].3),
+    );
+    assert_eq!(answer.status, 302);
+    assert_eq!(answer.header("cache-control").as_deref(), Some("no-store"));
+    assert_eq!(
+        answer.header("access-control-allow-origin").as_deref(),
+        Some("*")
+    );
+    let location = answer.header("location").unwrap();
+    assert!(
+        location.contains(&cluster.node("virginia").public) && location.contains("token="),
+        "{location}"
+    );
+    assert_eq!(get(&cluster.scheduler, "/live/nothing.flv").status, 404);
+    assert_eq!(
+        request(
+            &cluster.scheduler,
+            "OPTIONS",
+            "/live/show.flv",
+            "Origin: http://page.example\r\n"
+        )
+        .status,
+        204
+    );
+    // A forwarded address is believed from a configured proxy only, and none is.
+    let forwarded = request(
+        &cluster.scheduler,
+        "GET",
+        "/live/show.flv",
+        &format!("X-Forwarded-For: {}\r\n", EDGES[0].3),
+    );
+    assert!(
+        !forwarded
+            .header("location")
+            .unwrap()
+            .contains(&cluster.node("shanghai").public)
+    );
+
+    let resolve = get(
+        &cluster.scheduler,
+        &format!("/api/v1/resolve?stream=live/show&ip={}", EDGES[0].3),
+    );
+    let json: serde_json::Value = serde_json::from_slice(&resolve.body).unwrap();
+    assert!(
+        json["url"]
+            .as_str()
+            .unwrap()
+            .contains(&cluster.node("shanghai").public),
+        "{json}"
+    );
+    assert_eq!(json["fallbacks"].as_array().unwrap().len(), 2, "{json}");
+
+    let admin = format!("http://{}", cluster.scheduler_admin);
+    let text = weir_says(&[
+        "explain",
+        "live/show",
+        "--from",
+        EDGES[1].3,
+        "--admin",
+        &admin,
+    ]);
+    for (name, ..) in EDGES {
+        assert!(text.contains(name), "{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&weir_says(&[
+        "explain",
+        "live/show",
+        "--from",
+        EDGES[1].3,
+        "--admin",
+        &admin,
+        "--json",
+    ]))
+    .unwrap();
+    assert_eq!(json["candidates"].as_array().unwrap().len(), 3, "{json}");
+    assert_eq!(json["candidates"][0]["edge"], "frankfurt", "{json}");
+    assert!(json["candidates"][1]["lost"].is_string(), "{json}");
+}
+
+#[test]
+fn commands_act_on_the_cluster() {
+    let cluster = Cluster::start(1);
+    let mut publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
+    cluster.wait_on_air("live/show");
+    let admin = format!("http://{}", cluster.scheduler_admin);
+    let nodes = weir_says(&["nodes", "--admin", &admin]);
+    assert!(
+        nodes.contains("origin") && nodes.contains("shanghai") && nodes.contains("up"),
+        "{nodes}"
+    );
+    assert!(weir_says(&["streams", "--admin", &admin]).contains("live/show"));
+    weir_says(&["kick", "live/show", "--admin", &admin]);
+    eventually("the publisher was closed", || {
+        publisher.0.try_wait().unwrap().is_some()
+    });
+    let unknown = weir()
+        .args(["drain", "nobody", "--admin", &admin])
+        .output()
+        .unwrap();
+    assert!(
+        !unknown.status.success() && String::from_utf8_lossy(&unknown.stderr).contains("nobody")
+    );
+    let nowhere = weir()
+        .args(["nodes", "--admin", "http://127.0.0.1:1"])
+        .output()
+        .unwrap();
+    assert!(
+        !nowhere.status.success()
+            && String::from_utf8_lossy(&nowhere.stderr).contains("127.0.0.1:1")
+    );
+}
+
+#[test]
+fn every_role_serves_clean_metrics_and_its_health() {
+    let cluster = Cluster::start(1);
+    let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
+    cluster.wait_on_air("live/show");
+    ffmpeg::hashes(&cluster.play_url("live/show", EDGES[0].3), Some(1), true);
+    for name in ["origin", "scheduler", EDGES[0].0] {
+        let admin = &cluster.node(name).admin;
+        assert_eq!(get(admin, "/livez").status, 200);
+        assert_eq!(get(admin, "/readyz").status, 200);
+        let metrics = get(admin, "/metrics").body;
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool is installed (`make setup`)");
+        promtool.stdin.take().unwrap().write_all(&metrics).unwrap();
+        let said = promtool.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&said.stderr).into_owned()
+            + &String::from_utf8_lossy(&said.stdout);
+        assert!(
+            said.status.success() && text.trim().is_empty(),
+            "{name}: {text}"
+        );
+    }
+}
+
+#[test]
+fn an_admin_listener_off_loopback_needs_a_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("weir.toml");
+    std::fs::write(
+        &file,
+        "[cluster]\nsecret = \"0123456789abcdef0123\"\n[admin]\nlisten = \"0.0.0.0:0\"\n",
+    )
+    .unwrap();
+    for role in ["origin", "edge", "scheduler"] {
+        let run = weir().args([role, "--config"]).arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(
+            !run.status.success() && said.contains("token"),
+            "{role}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_misspelt_configuration_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("weir.toml");
+    std::fs::write(&file, "[edge]\nlisen = \"[::]:8080\"\n").unwrap();
+    let run = weir()
+        .args(["config", "check"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(
+        !run.status.success() && said.contains("did you mean `listen`"),
+        "{said}"
+    );
+}
