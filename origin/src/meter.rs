@@ -178,3 +178,74 @@ impl Meter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn every_family_has_our_prefix_and_a_help() {
+        let mut registry = Registry::default();
+        let meter = Meter::new(&mut registry);
+        meter.refused("busy");
+        meter.dropped("no_config");
+        meter.broken("io");
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let families: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("# TYPE"))
+            .collect();
+        assert_eq!(families.len(), 14, "{text}");
+        assert!(
+            families
+                .iter()
+                .all(|line| line.starts_with("# TYPE weir_origin_")),
+            "{text}"
+        );
+        let helps = text.lines().filter(|line| line.starts_with("# HELP"));
+        assert_eq!(helps.count(), families.len());
+        assert!(
+            text.contains("weir_origin_refused_total{reason=\"busy\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("weir_origin_rtmp_received_bytes_total 0"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_sample_takes_what_came_since_the_last() {
+        let meter = Meter::default();
+        meter.refused("busy");
+        meter.refused("busy");
+        assert_eq!(
+            meter.take_refused(),
+            BTreeMap::from([("busy".to_owned(), 2)])
+        );
+        assert!(meter.take_refused().is_empty());
+        assert_eq!(
+            meter.take_traffic(),
+            Traffic::default(),
+            "nothing to compare with yet"
+        );
+        meter.received.inc_by(1_000_000);
+        let traffic = meter.take_traffic();
+        assert!(
+            traffic.ingress_bps > 0 && traffic.egress_bps == 0,
+            "{traffic:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_held_counts_until_it_is_dropped() {
+        let gauge = Gauge::default();
+        let held = (Held::new(&gauge), Held::new(&gauge));
+        assert_eq!(gauge.get(), 2);
+        drop(held);
+        assert_eq!(gauge.get(), 0);
+    }
+}

@@ -408,7 +408,8 @@ pub const AUDIO_GROUP: Timestamp = Timestamp::from_millis(2_000);
 /// them all before the first frames, so a second means that it will not come.
 const CONFIG_WAIT: Timestamp = Timestamp::from_millis(1_000);
 
-/// Frames held while waiting, should time stand still: a second of 240 pictures and as many packets.
+/// Frames held while waiting, should time stand still: a second of 240 pictures and as many
+/// packets.
 const HELD_FRAMES: usize = 512;
 
 /// Bytes held while waiting: a second at 128 Mbit/s.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use media::flv::{self, Hevc};
 use relay::reader::Item;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use transport::limit::{Connections, Permit};
 
 use super::link;
@@ -140,7 +140,7 @@ impl Connection {
         loop {
             self.drain_session()?;
             if matches!(self.role, Role::Over) && self.outbox.is_empty() {
-                return Ok(writer.shutdown().await?);
+                return part(reader, writer).await;
             }
             input.reserve(READ_BYTES);
             let (waiting, wake_at) = (self.outbox.bytes(), self.wake_at());
@@ -308,6 +308,20 @@ impl Connection {
     }
 }
 
+/// Closes so that the last words arrive: bytes of the peer that nobody reads would make the system
+/// reset the connection and throw them away.
+async fn part<S>(mut reader: ReadHalf<S>, mut writer: WriteHalf<S>) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite,
+{
+    writer.shutdown().await?;
+    let mut nowhere = tokio::io::sink();
+    let rest = tokio::io::copy(&mut reader, &mut nowhere);
+    // Whoever sends on after the end is cut off.
+    let _ = tokio::time::timeout(PARTING, rest).await;
+    Ok(())
+}
+
 /// The time as tokio sees it, which tests can turn.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -357,6 +371,9 @@ const REPLY_BYTES: usize = 64 << 10;
 
 /// Media that may wait for a player's socket, beyond what the kernel holds: a key frame or two.
 const PLAY_BYTES: usize = 256 << 10;
+
+/// Time for the peer to read the last words and close: a round trip on the slowest links.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A peer that takes no byte for this long is gone or of no use.
 const STALL: Duration = Duration::from_secs(15);
