@@ -10,6 +10,10 @@ pub mod upstream;
 pub mod playback;
 pub mod viewer;
 pub mod meter;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};

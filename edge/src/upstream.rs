@@ -9,6 +9,8 @@
 mod follow;
 mod parents;
 pub mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

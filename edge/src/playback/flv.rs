@@ -159,3 +159,6 @@ impl Rest {
 
 /// Looks at a viewer within one stall time: it is closed at most a quarter too late.
 const CHECKS: u32 = 4;
+
+#[cfg(test)]
+mod tests;

@@ -234,3 +234,6 @@ const FILL_BYTES: usize = 256 << 10;
 
 /// Frames looked at for the earliest time of a group: sound interleaved within half a second.
 const LOOK_AHEAD: usize = 64;
+
+#[cfg(test)]
+mod tests;

@@ -160,3 +160,6 @@ const MAX_MESSAGE: usize = 4 << 10;
 
 /// Pongs that wait for the write before them; then reading waits too.
 const MAX_REPLIES: usize = 4;
+
+#[cfg(test)]
+mod tests;

@@ -75,22 +75,23 @@ impl Follower<'_> {
             Failure::Unreachable
         };
         for (nth, address) in candidates.iter().enumerate() {
-            let parent = self.upstream.0.peers.parent(address);
-            let asked = self.ask(&parent).await;
-            let outcome = match asked {
-                Ok((mut subscription, peer)) => Ok(self.stay(&mut subscription, peer).await),
-                Err(reason) => Err(reason),
+            let parent = self.upstream.0.peers.hold(address);
+            let failed = match self.ask(&parent).await {
+                Ok((mut subscription, peer)) => match self.stay(&mut subscription, peer).await {
+                    Why::Ended => return Ok(Why::Ended),
+                    Why::Lost => None,
+                },
+                Err(failure) => Some(failure),
             };
-            if matches!(outcome, Ok(Why::Lost) | Err(Failure::Unreachable)) {
+            if matches!(failed, None | Some(Failure::Unreachable)) {
                 setup.metrics.upstream_failures.inc();
                 self.upstream.0.peers.forget(&parent);
             }
-            self.upstream.0.peers.let_go(parent);
-            match outcome {
-                Ok(why) => return Ok(why),
+            match failed {
+                None => return Ok(Why::Lost),
                 // That nobody has it is only certain when everybody said so.
-                Err(reason) if nth == 0 || reason != Failure::NotFound => failure = reason,
-                Err(_) => {}
+                Some(reason) if nth == 0 || reason != Failure::NotFound => failure = reason,
+                Some(_) => {}
             }
         }
         Err(failure)

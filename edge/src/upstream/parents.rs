@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,30 @@ pub(super) struct Parent {
     measured: Mutex<Option<PathStats>>,
 }
 
+/// A parent while it is needed; without anybody who needs it the connection closes.
+#[derive(Debug)]
+pub(super) struct Held<'a> {
+    parent: Option<Arc<Parent>>,
+    peers: &'a Peers,
+}
+
+impl Deref for Held<'_> {
+    type Target = Parent;
+    fn deref(&self) -> &Parent {
+        self.parent.as_ref().expect("only the drop takes it")
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.parent = None;
+        self.peers
+            .open
+            .lock()
+            .retain(|_, parent| Arc::strong_count(parent) > 1);
+    }
+}
+
 /// What the connections to parents are like.
 #[derive(Debug, Default)]
 pub struct Paths {
@@ -107,20 +132,21 @@ impl Peers {
         }
     }
 
-    /// The parent at an address, shared with all who have not let go of it.
-    pub(super) fn parent(&self, address: &str) -> Arc<Parent> {
+    /// The parent at an address, shared with all who hold it.
+    pub(super) fn hold(&self, address: &str) -> Held<'_> {
         let mut open = self.open.lock();
-        if let Some(parent) = open.get(address) {
-            return parent.clone();
-        }
-        let (peer, measured) = (OnceCell::new(), Mutex::default());
-        let parent = Arc::new(Parent {
-            address: address.to_owned(),
-            peer,
-            measured,
+        let parent = open.entry(address.to_owned()).or_insert_with(|| {
+            let (peer, measured) = (OnceCell::new(), Mutex::default());
+            Arc::new(Parent {
+                address: address.to_owned(),
+                peer,
+                measured,
+            })
         });
-        open.insert(address.to_owned(), parent.clone());
-        parent
+        Held {
+            parent: Some(parent.clone()),
+            peers: self,
+        }
     }
 
     /// The connection, dialled by the first who asks.
@@ -131,25 +157,16 @@ impl Peers {
             .await
     }
 
-    /// The parent is not needed any more by who held it; without anybody left the connection closes.
-    pub(super) fn let_go(&self, parent: Arc<Parent>) {
-        drop(parent);
-        self.open
-            .lock()
-            .retain(|_, parent| Arc::strong_count(parent) > 1);
-    }
-
     /// The connection is of no use any more: who asks next gets another.
-    pub(super) fn forget(&self, parent: &Arc<Parent>) {
-        self.open
-            .lock()
-            .retain(|_, other| !Arc::ptr_eq(other, parent));
+    pub(super) fn forget(&self, parent: &Parent) {
+        let is_it = |other: &Arc<Parent>| std::ptr::eq(&**other, parent);
+        self.open.lock().retain(|_, other| !is_it(other));
     }
 
     pub(super) fn measure(&self) -> Paths {
-        let open: Vec<_> = self.open.lock().values().cloned().collect();
         let mut paths = Paths::default();
-        for parent in open {
+        // Under the lock: a reference taken out of it would look like somebody who needs the parent.
+        for parent in self.open.lock().values() {
             if let Some(peer) = parent.peer.get() {
                 parent.measure(peer, &mut paths);
             }

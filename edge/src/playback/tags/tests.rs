@@ -1,0 +1,189 @@
+use super::*;
+use crate::fixture::{FRAMES, Feed, catalog};
+use media::flv::{Demuxer, Event};
+use media::frame::Kind;
+use std::task::Waker;
+
+const SKIP_AFTER: Duration = Duration::from_secs(3);
+
+/// A viewer that demuxes what it gets.
+struct Player {
+    tags: Tags,
+    demuxer: Demuxer,
+    skipped: u64,
+}
+
+impl Player {
+    fn new(feed: &Feed) -> Self {
+        let tags = Tags::new(feed.consumer.clone(), Hevc::Enhanced, SKIP_AFTER);
+        Self {
+            tags,
+            demuxer: Demuxer::new(),
+            skipped: 0,
+        }
+    }
+
+    /// Takes one filling.
+    fn take(&mut self) -> Poll<Option<Filled>> {
+        let mut pieces = Pieces::default();
+        let filled = self
+            .tags
+            .poll_fill(&mut Context::from_waker(Waker::noop()), &mut pieces);
+        if let Poll::Ready(Some(filled)) = filled {
+            assert_eq!(filled.bytes, pieces.remaining());
+            self.skipped += filled.skipped;
+        }
+        while let Some(piece) = pieces.pop() {
+            self.demuxer.push(&piece);
+        }
+        filled
+    }
+
+    /// Takes all there is: pictures as kind and milliseconds, and `C` for a configuration.
+    fn play(&mut self) -> Vec<String> {
+        while let Poll::Ready(Some(_)) = self.take() {}
+        let mut seen = Vec::new();
+        while let Some(event) = self.demuxer.next().unwrap() {
+            match event {
+                Event::Config(_) => seen.push("C".to_owned()),
+                Event::Frame(_, frame) => {
+                    let kind = if frame.kind == Kind::Key { "K" } else { "P" };
+                    seen.push(format!("{kind}{}", frame.dts.as_millis()));
+                }
+                _ => {}
+            }
+        }
+        seen
+    }
+}
+
+#[test]
+fn a_stream_starts_with_its_configuration_and_the_newest_key_frame() {
+    let mut feed = Feed::new();
+    feed.group();
+    feed.group();
+    let mut player = Player::new(&feed);
+    assert_eq!(player.play(), ["C", "K0", "P40", "P80", "P120", "P160"]);
+    let mut group = feed.open();
+    feed.push(&mut group);
+    assert_eq!(player.play(), ["K200"]);
+    assert!(player.take().is_pending());
+    feed.push(&mut group);
+    assert_eq!(player.play(), ["P240"]);
+}
+
+#[test]
+fn a_changed_configuration_is_sent_before_its_frames() {
+    let mut feed = Feed::new();
+    feed.group();
+    let mut player = Player::new(&feed);
+    player.play();
+    feed.group();
+    feed.catalog = catalog(2);
+    feed.group();
+    let seen = player.play();
+    assert_eq!(seen[..FRAMES], ["K200", "P240", "P280", "P320", "P360"]);
+    assert_eq!(
+        seen[FRAMES..],
+        ["C", "K400", "P440", "P480", "P520", "P560"]
+    );
+}
+
+#[test]
+fn a_new_epoch_goes_on_in_time() {
+    let mut feed = Feed::new();
+    feed.group();
+    let mut player = Player::new(&feed);
+    player.play();
+    (feed.epoch, feed.number, feed.at_ms) = (2, 1, 0);
+    feed.group();
+    assert_eq!(player.play(), ["K180", "P220", "P260", "P300", "P340"]);
+}
+
+#[test]
+fn the_rest_of_a_broken_group_is_left_out() {
+    let mut feed = Feed::new();
+    let mut group = feed.open();
+    feed.push(&mut group);
+    feed.push(&mut group);
+    let mut player = Player::new(&feed);
+    assert_eq!(player.play(), ["C", "K0", "P40"]);
+    drop(group);
+    feed.at_ms += 120;
+    feed.group();
+    assert_eq!(player.play()[..2], ["K200", "P240"]);
+}
+
+#[test]
+fn a_slow_viewer_goes_on_at_a_key_frame_and_loses_whole_frames() {
+    let mut feed = Feed::new();
+    let mut group = feed.open();
+    feed.push(&mut group);
+    feed.push(&mut group);
+    let (mut slow, mut quick) = (Player::new(&feed), Player::new(&feed));
+    assert_eq!(slow.play(), ["C", "K0", "P40"]);
+    quick.play();
+    (2..FRAMES).for_each(|_| feed.push(&mut group));
+    group.finish();
+    for _ in 0..20 {
+        feed.group();
+        quick.play();
+    }
+    let seen = slow.play();
+    assert_eq!(seen, ["K4000", "P4040", "P4080", "P4120", "P4160"]);
+    // Three of the group it was in, and nineteen groups of five.
+    assert_eq!((slow.skipped, quick.skipped), (3 + 19 * FRAMES as u64, 0));
+}
+
+#[test]
+fn a_viewer_within_its_limit_loses_nothing() {
+    let mut feed = Feed::new();
+    feed.group();
+    let mut player = Player::new(&feed);
+    player.play();
+    (0..14).for_each(|_| feed.group());
+    assert_eq!((player.play().len(), player.skipped), (14 * FRAMES, 0));
+}
+
+#[test]
+fn a_filling_is_bounded() {
+    let mut feed = Feed::new();
+    let mut group = feed.open();
+    for at_ms in 0..2_000 {
+        feed.at_ms = at_ms;
+        feed.push(&mut group);
+    }
+    let mut player = Player::new(&feed);
+    let Poll::Ready(Some(filled)) = player.take() else {
+        panic!("frames are there")
+    };
+    assert!(filled.bytes < FILL_BYTES + 1_000 && !player.tags.is_exhausted());
+    player.play();
+    assert!(player.tags.is_exhausted());
+}
+
+#[test]
+fn it_ends_with_the_track() {
+    let mut feed = Feed::new();
+    feed.group();
+    let mut player = Player::new(&feed);
+    feed.track.end();
+    assert_eq!(player.play().len(), 1 + FRAMES);
+    assert_eq!(player.take(), Poll::Ready(None));
+}
+
+#[test]
+fn pieces_are_one_buffer_to_a_writer() {
+    let mut pieces = Pieces::default();
+    for text in ["head", "", "payload", "tail"] {
+        pieces.push(Bytes::from_static(text.as_bytes()));
+    }
+    pieces.push_front(Bytes::from_static(b"<"));
+    let mut slices = [IoSlice::new(&[]); 3];
+    assert_eq!(pieces.chunks_vectored(&mut slices), 3);
+    assert_eq!((&*slices[0], &*slices[2]), (&b"<"[..], &b"payload"[..]));
+    pieces.advance(7);
+    assert_eq!((pieces.remaining(), pieces.chunk()), (9, &b"yload"[..]));
+    assert_eq!(pieces.copy_to_bytes(9), "yloadtail");
+    assert!(!pieces.has_remaining());
+}

@@ -1,0 +1,312 @@
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::fixture::{FRAMES, Feed};
+use relay::driver::{self, Announced, Boxed, Served, Source};
+use relay::reader::{Item, Reader, Start};
+use tokio::task::JoinHandle;
+use transport::quic;
+use transport::tls::{self, Identity};
+
+const SECRET: &str = "a secret for these tests";
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// An origin that has one stream, `live/x`.
+struct Origin {
+    streams: Arc<Streams>,
+    address: SocketAddr,
+    endpoint: Endpoint,
+    accepting: JoinHandle<()>,
+}
+
+struct Streams {
+    track: Consumer,
+    subscriptions: AtomicUsize,
+}
+
+impl Source for Streams {
+    fn subscribe<'a>(
+        &'a self,
+        stream: &'a str,
+        _hops: &'a [String],
+    ) -> Boxed<'a, Result<Served, Refusal>> {
+        Box::pin(async move {
+            if stream != "live/x" {
+                return Err(Refusal::NotFound);
+            }
+            self.subscriptions.fetch_add(1, Ordering::Relaxed);
+            Ok(Served {
+                track: self.track.clone(),
+                hops: Vec::new(),
+            })
+        })
+    }
+
+    fn announced(&self) -> watch::Receiver<Arc<Vec<Announced>>> {
+        watch::Sender::default().subscribe()
+    }
+}
+
+fn endpoint(node: &str, port: u16) -> Result<Endpoint, quic::Error> {
+    tls::install();
+    let identity = Identity::from_secret(SECRET, node).unwrap();
+    quic::endpoint(([127, 0, 0, 1], port).into(), &identity)
+}
+
+impl Origin {
+    fn start(feed: &Feed) -> Self {
+        Self::over(endpoint("origin", 0).unwrap(), feed)
+    }
+
+    /// Starts where another just was, as soon as the system gives its port back.
+    async fn restart(feed: &Feed, port: u16) -> Self {
+        let again = async {
+            loop {
+                match endpoint("origin", port) {
+                    Ok(endpoint) => return endpoint,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        Self::over(
+            timeout(WITHIN, again).await.expect("the port is free"),
+            feed,
+        )
+    }
+
+    fn over(endpoint: Endpoint, feed: &Feed) -> Self {
+        let streams = Arc::new(Streams {
+            track: feed.consumer.clone(),
+            subscriptions: AtomicUsize::new(0),
+        });
+        let accepting = tokio::spawn(accept(endpoint.clone(), streams.clone()));
+        Self {
+            streams,
+            address: endpoint.local_addr().unwrap(),
+            endpoint,
+            accepting,
+        }
+    }
+
+    fn subscriptions(&self) -> usize {
+        self.streams.subscriptions.load(Ordering::Relaxed)
+    }
+
+    /// Goes as a crash does, but tells the other side at once.
+    async fn crash(self) -> u16 {
+        self.accepting.abort();
+        self.endpoint.close(7_u32.into(), b"");
+        self.endpoint.wait_idle().await;
+        self.address.port()
+    }
+}
+
+async fn accept(endpoint: Endpoint, source: Arc<Streams>) {
+    while let Some(incoming) = endpoint.accept().await {
+        let source = source.clone();
+        tokio::spawn(async move {
+            let connection = incoming.await.unwrap();
+            let _ = driver::serve(connection, "origin", source, Default::default()).await;
+        });
+    }
+}
+
+struct Node {
+    upstream: Upstream,
+    metrics: Metrics,
+    endpoint: Endpoint,
+}
+
+fn node(name: &str, parent: SocketAddr, linger: Duration) -> Node {
+    let (metrics, endpoint) = (Metrics::default(), endpoint(name, 0).unwrap());
+    let upstream = Upstream::new(Setup {
+        node: NodeId::parse(name).unwrap(),
+        endpoint: endpoint.clone(),
+        cache: Cache::new(64 << 20),
+        plan: watch::Sender::default().subscribe(),
+        parents: vec![parent.to_string()],
+        linger,
+        metrics: metrics.clone(),
+        drain: Drain::new(),
+    });
+    Node {
+        upstream,
+        metrics,
+        endpoint,
+    }
+}
+
+fn key(text: &str) -> StreamKey {
+    StreamKey::parse(text).unwrap()
+}
+
+/// Reads so many frames.
+async fn read(reader: &mut Reader, count: usize) {
+    let mut seen = 0;
+    while seen < count {
+        let item = timeout(WITHIN, reader.next()).await.expect("frames come");
+        seen += usize::from(matches!(
+            item.expect("the track goes on"),
+            Item::Frame { .. }
+        ));
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(WITHIN, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test]
+async fn however_many_join_one_subscription_is_made() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_millis(50));
+    let key = key("live/x");
+    let joins = (0..20).map(|_| edge.upstream.join(&key, &[]));
+    let joined = futures_util::future::join_all(joins).await;
+    for joined in &joined {
+        let joined = joined.as_ref().unwrap();
+        assert_eq!(*joined.hops, ["origin".to_owned()]);
+        read(
+            &mut Reader::new(joined.track.clone(), Start::Latest),
+            FRAMES,
+        )
+        .await;
+    }
+    assert_eq!(
+        (origin.subscriptions(), edge.metrics.subscriptions.get()),
+        (1, 1)
+    );
+    let paths = edge.upstream.measure();
+    assert_eq!(paths.links[0].node.as_str(), "origin");
+    assert!(paths.received_bytes > 0);
+    drop(joined);
+    until("left after the linger time", || {
+        edge.metrics.subscriptions.get() == 0
+    })
+    .await;
+    until("disconnected", || edge.upstream.measure().links.is_empty()).await;
+    edge.upstream.join(&key, &[]).await.unwrap();
+    assert_eq!(origin.subscriptions(), 2);
+}
+
+#[tokio::test]
+async fn who_comes_within_the_linger_time_finds_the_stream_there() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(60));
+    for _ in 0..3 {
+        drop(edge.upstream.join(&key("live/x"), &[]).await.unwrap());
+    }
+    assert_eq!(origin.subscriptions(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_there_is_soon_said_to_be_missing() {
+    let origin = Origin::start(&Feed::new());
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let missing = key("live/none");
+    let joining = edge.upstream.join(&missing, &[]);
+    let failure = timeout(OPEN_WITHIN / 2, joining)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(failure, Failure::NotFound);
+    until("forgotten", || edge.upstream.0.streams.lock().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_stream_without_a_picture_is_not_waited_for_long() {
+    let feed = Feed::new();
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let failure = edge.upstream.join(&key("live/x"), &[]).await.unwrap_err();
+    assert_eq!(failure, Failure::Silent);
+}
+
+#[tokio::test]
+async fn a_restarted_origin_goes_on_in_the_same_track() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let joined = edge.upstream.join(&key("live/x"), &[]).await.unwrap();
+    let mut reader = Reader::new(joined.track.clone(), Start::Latest);
+    read(&mut reader, FRAMES).await;
+    let port = origin.crash().await;
+    let mut restarted = Feed::new();
+    restarted.epoch = 2;
+    restarted.group();
+    let origin = Origin::restart(&restarted, port).await;
+    read(&mut reader, FRAMES).await;
+    assert_eq!(origin.subscriptions(), 1);
+    assert!(edge.metrics.upstream_failures.get() >= 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_ended_ends_for_its_viewers() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let joined = edge.upstream.join(&key("live/x"), &[]).await.unwrap();
+    let mut reader = Reader::new(joined.track.clone(), Start::Latest);
+    feed.track.end();
+    let ends = async { while reader.next().await.is_some() {} };
+    timeout(WITHIN, ends).await.expect("the track ends");
+    until("taken off the list", || {
+        edge.upstream.0.streams.lock().is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_edge_serves_another_edge() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let near = node("near", origin.address, Duration::from_millis(50));
+    tokio::spawn(serve::Server::new(near.upstream.clone()).run());
+    let far = node(
+        "far",
+        near.endpoint.local_addr().unwrap(),
+        Duration::from_millis(50),
+    );
+    let joined = far.upstream.join(&key("live/x"), &[]).await.unwrap();
+    assert_eq!(*joined.hops, ["origin".to_owned(), "near".to_owned()]);
+    read(
+        &mut Reader::new(joined.track.clone(), Start::Latest),
+        FRAMES,
+    )
+    .await;
+    drop(joined);
+    until("the far one left", || far.metrics.subscriptions.get() == 0).await;
+    until("so the near one left", || {
+        near.metrics.subscriptions.get() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_path_that_would_be_a_loop_is_refused() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let failure = edge
+        .upstream
+        .join(&key("live/x"), &["origin".to_owned()])
+        .await
+        .unwrap_err();
+    assert_eq!(failure, Failure::Loop);
+}
