@@ -1,4 +1,4 @@
-//! RTMP over TCP and TLS: the listener, and a task per connection.
+//! Hot: RTMP over TCP and TLS: the listener, and a task per connection.
 //!
 //! Read downwards: a `connection` moves bytes between the socket and its `session`, whose `link`
 //! shakes hands, reads and writes `chunk`s and makes `message`s of them; a publisher's messages go

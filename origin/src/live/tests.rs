@@ -1,3 +1,5 @@
+//! Publishers that come, fall silent, return and are cut off, in virtual time.
+
 use bytes::Bytes;
 use cluster::plan::{Kick, Mark};
 use media::codec::Codec;

@@ -1,7 +1,10 @@
-use super::*;
+//! What a publisher sends, and the groups and frames that must come of it.
+
 use bytes::Bytes;
 use media::codec::Codec;
 use proptest::prelude::*;
+
+use super::*;
 
 const NOW_US: u64 = 1_700_000_000_000_000;
 const NOW_MS: u64 = NOW_US / 1000;
