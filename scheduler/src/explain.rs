@@ -8,7 +8,7 @@ use std::fmt;
 use cluster::node::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::redirect::{ViewerPlace, Why, why};
+use crate::redirect::{ViewerPlace, Why};
 use crate::snapshot::Snapshot;
 use crate::steer::{Decision, Reason};
 
@@ -77,7 +77,7 @@ impl Explanation {
             stream: stream.to_owned(),
             on_air: snapshot.stream(stream).is_some(),
             place,
-            reason: decision.chosen().map(|_| why(decision)),
+            reason: decision.chosen().map(|_| Why::of(decision)),
             candidates,
         }
     }
@@ -203,7 +203,7 @@ mod tests {
         for expected in [
             "viewer 192.0.2.1 at 48.86, 2.35 (FR; country, roughly)",
             "live/x goes to fra: the nearest usable edge",
-            "   0  fra                     479 km   13.6 ms    0 %   0.000  chosen",
+            "   0  fra                     478 km   13.6 ms    0 %   0.000  chosen",
             "   1  sha ",
             "farther than the nearest usable edge",
             "   -  iad ",

@@ -5,6 +5,7 @@
 //! in the table, never anything from the request. The HTTP around it is in [`public`].
 
 pub mod address;
+mod answer;
 pub mod public;
 mod query;
 
@@ -13,20 +14,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use cluster::node::NodeId;
 use cluster::stream::{StreamKey, StreamRecord};
 use cluster::token::gate::Gate;
-use cluster::token::{Action, Attempt, Claims, Refusal};
-use serde::{Deserialize, Serialize};
+use cluster::token::{Action, Attempt, Claims};
 use transport::clock::Clock;
 
-use crate::geo::{Geo, Located, Source};
+use crate::geo::{Geo, Located};
 use crate::meter::Meter;
 use crate::snapshot::{NodeView, Snapshot, hash, mix};
-use crate::steer::{Decision, Reason, Viewer, steer};
+use crate::steer::{Decision, Viewer, steer};
 use crate::sticky::Sticky;
 use address::Proxies;
 use query::Query;
+
+pub use answer::{Fallback, Refused, Resolved, ViewerPlace, Why};
 
 /// Answers viewers.
 pub struct Redirector {
@@ -59,98 +60,6 @@ pub struct Request<'a> {
     pub forwarded: &'a [&'a str],
     /// The token of `Authorization: Bearer`.
     pub bearer: Option<&'a str>,
-}
-
-/// Why a viewer is sent nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// No such stream is on air.
-    UnknownStream,
-    /// No edge can take the viewer now.
-    NoEdge,
-    /// The viewer may not watch.
-    Token(Refusal),
-}
-
-impl Refused {
-    /// The outcome's name in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownStream => "unknown_stream",
-            Self::NoEdge => "no_edge",
-            Self::Token(refusal) => refusal.as_str(),
-        }
-    }
-}
-
-/// The answer of `/api/v1/resolve`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Resolved {
-    /// The stream.
-    pub stream: StreamKey,
-    /// The edge to go to.
-    pub edge: NodeId,
-    /// The signed address there.
-    pub url: String,
-    /// Where to go when that fails, best first.
-    pub fallbacks: Vec<Fallback>,
-    /// How long the addresses can be joined by.
-    pub ttl_s: u64,
-    /// Where the viewer was taken to be.
-    pub place: ViewerPlace,
-    /// Why this edge.
-    pub reason: Why,
-}
-
-/// Another edge for the same stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Fallback {
-    /// The edge.
-    pub edge: NodeId,
-    /// The signed address there.
-    pub url: String,
-}
-
-/// Where a viewer was taken to be.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ViewerPlace {
-    /// The address that was placed.
-    pub address: IpAddr,
-    /// Degrees north.
-    pub lat: f64,
-    /// Degrees east.
-    pub lon: f64,
-    /// City or zone, when known.
-    pub name: String,
-    /// Two-letter code, when known.
-    pub country: String,
-    /// What the place was read from.
-    pub source: Source,
-    /// Whether it stands for a whole state or country, or the unknown.
-    pub approximate: bool,
-}
-
-/// Why an edge was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Why {
-    /// It is the nearest.
-    Nearest,
-    /// It is the less loaded of equally near ones.
-    LessLoaded,
-    /// It is equally near, and the viewer was there before.
-    Kept,
-}
-
-impl Why {
-    /// The reason in words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Nearest => "the nearest usable edge",
-            Self::LessLoaded => "the less loaded of two equally near edges",
-            Self::Kept => "equally near, and the viewer was there before",
-        }
-    }
 }
 
 /// A decision with what it was made for.
@@ -208,7 +117,7 @@ impl Redirector {
                     .exp_s
                     .saturating_sub(self.clock.unix_ms() / 1000),
                 place: self.place(decided.address, decided.located),
-                reason: why(&decided.decision),
+                reason: Why::of(&decided.decision),
             })
         })
     }
@@ -292,7 +201,8 @@ impl Redirector {
         }
     }
 
-    /// What the new token allows: no more than the one that the viewer brought, if any.
+    /// What the new token allows: no more than the one that the viewer brought, if any, but for
+    /// the edges, which are chosen anew.
     fn claims(
         &self,
         key: &StreamKey,
@@ -314,10 +224,10 @@ impl Redirector {
         Ok(match brought {
             None => fresh,
             Some(brought) => Claims {
+                stream: fresh.stream,
                 exp_s: fresh.exp_s.min(brought.exp_s),
                 client: brought.client.or(fresh.client),
-                label: brought.label,
-                ..fresh
+                ..brought
             },
         })
     }
@@ -340,19 +250,6 @@ impl Decided {
         self.decision
             .edges()
             .map(|edge| &self.snapshot.nodes[edge.node])
-    }
-}
-
-/// Why the chosen edge was chosen.
-pub fn why(decision: &Decision) -> Why {
-    let busier = decision
-        .candidates
-        .iter()
-        .any(|edge| edge.lost == Some(Reason::Busier));
-    match (decision.kept, busier) {
-        (true, _) => Why::Kept,
-        (false, true) => Why::LessLoaded,
-        (false, false) => Why::Nearest,
     }
 }
 
@@ -393,3 +290,6 @@ const EXTENSION: &str = ".flv";
 
 /// Until an origin has measured a stream, and for audio: a viewer always weighs something.
 const LEAST_BITRATE_BPS: u64 = 100_000;
+
+#[cfg(test)]
+mod tests;

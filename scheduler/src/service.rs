@@ -202,3 +202,6 @@ fn public_server(config: &Config, drain: &Drain) -> anyhow::Result<Server> {
         None => server,
     })
 }
+
+#[cfg(test)]
+mod tests;

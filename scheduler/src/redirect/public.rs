@@ -3,7 +3,6 @@
 //! Every answer can be read by pages of any origin and is kept by no cache.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -12,7 +11,7 @@ use transport::http::{Body, empty, json, peer, problem};
 use super::{Redirector, Refused, Request};
 
 /// Answers one request of the public listener.
-pub fn answer<B>(redirector: &Arc<Redirector>, request: &http::Request<B>) -> Response<Body> {
+pub fn answer<B>(redirector: &Redirector, request: &http::Request<B>) -> Response<Body> {
     let mut response = match *request.method() {
         Method::GET | Method::HEAD => route(redirector, request),
         Method::OPTIONS => preflight(),

@@ -1,0 +1,116 @@
+//! Sans-IO: what viewers are answered, as types.
+
+use std::net::IpAddr;
+
+use cluster::node::NodeId;
+use cluster::stream::StreamKey;
+use cluster::token::Refusal;
+use serde::{Deserialize, Serialize};
+
+use crate::geo::Source;
+use crate::steer::{Decision, Reason};
+
+/// Why a viewer is sent nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No such stream is on air.
+    UnknownStream,
+    /// No edge can take the viewer now.
+    NoEdge,
+    /// The viewer may not watch.
+    Token(Refusal),
+}
+
+impl Refused {
+    /// The outcome's name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownStream => "unknown_stream",
+            Self::NoEdge => "no_edge",
+            Self::Token(refusal) => refusal.as_str(),
+        }
+    }
+}
+
+/// The answer of `/api/v1/resolve`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The stream.
+    pub stream: StreamKey,
+    /// The edge to go to.
+    pub edge: NodeId,
+    /// The signed address there.
+    pub url: String,
+    /// Where to go when that fails, best first.
+    pub fallbacks: Vec<Fallback>,
+    /// How long the addresses can be joined by.
+    pub ttl_s: u64,
+    /// Where the viewer was taken to be.
+    pub place: ViewerPlace,
+    /// Why this edge.
+    pub reason: Why,
+}
+
+/// Another edge for the same stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// The edge.
+    pub edge: NodeId,
+    /// The signed address there.
+    pub url: String,
+}
+
+/// Where a viewer was taken to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ViewerPlace {
+    /// The address that was placed.
+    pub address: IpAddr,
+    /// Degrees north.
+    pub lat: f64,
+    /// Degrees east.
+    pub lon: f64,
+    /// City or zone, when known.
+    pub name: String,
+    /// Two-letter code, when known.
+    pub country: String,
+    /// What the place was read from.
+    pub source: Source,
+    /// Whether it stands for a whole state or country, or the unknown.
+    pub approximate: bool,
+}
+
+/// Why an edge was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// It is the nearest.
+    Nearest,
+    /// It is the less loaded of equally near ones.
+    LessLoaded,
+    /// It is equally near, and the viewer was there before.
+    Kept,
+}
+
+impl Why {
+    /// Why the chosen edge was chosen.
+    pub fn of(decision: &Decision) -> Self {
+        let busier = decision
+            .candidates
+            .iter()
+            .any(|edge| edge.lost == Some(Reason::Busier));
+        match (decision.kept, busier) {
+            (true, _) => Why::Kept,
+            (false, true) => Why::LessLoaded,
+            (false, false) => Why::Nearest,
+        }
+    }
+
+    /// The reason in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nearest => "the nearest usable edge",
+            Self::LessLoaded => "the less loaded of two equally near edges",
+            Self::Kept => "equally near, and the viewer was there before",
+        }
+    }
+}
