@@ -288,6 +288,9 @@ fn list_nodes(snapshot: &Snapshot, now_ms: u64) -> Vec<Node> {
                 .count()
         };
         let serving = sample.viewers.len();
+        // What a silent node carried last is no longer so.
+        let alive = view.health != Health::Down;
+        let now = |value: u64| if alive { value } else { 0 };
         Node {
             id: node.id.clone(),
             role: node.role,
@@ -295,13 +298,13 @@ fn list_nodes(snapshot: &Snapshot, now_ms: u64) -> Vec<Node> {
             place: node.place.clone(),
             public_url: node.public_url.clone(),
             version: node.version.clone(),
-            viewers: view.viewers,
-            egress_bps: sample.egress_bps,
-            ingress_bps: sample.ingress_bps,
+            viewers: if alive { view.viewers } else { 0 },
+            egress_bps: now(sample.egress_bps),
+            ingress_bps: now(sample.ingress_bps),
             capacity: node.capacity,
-            load: view.load().worst(),
-            cpu: sample.cpu,
-            memory_bytes: sample.memory_bytes,
+            load: if alive { view.load().worst() } else { 0.0 },
+            cpu: if alive { sample.cpu } else { 0.0 },
+            memory_bytes: now(sample.memory_bytes),
             streams: if node.role == Role::Origin {
                 taken_in()
             } else {

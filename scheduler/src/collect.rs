@@ -25,6 +25,8 @@ use registry::{Refused, Registry, TICK_MS};
 /// Keeps the registry and publishes what follows from it.
 pub struct Collector {
     registry: Mutex<Registry>,
+    /// Held while publishing, so that an older snapshot never replaces a newer one.
+    publishing: Mutex<()>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     answer: ArcSwap<PlanAnswer>,
     meter: Meter,
@@ -42,6 +44,7 @@ impl Collector {
     pub fn new(registry: Registry, meter: Meter) -> Self {
         let collector = Self {
             registry: Mutex::new(registry),
+            publishing: Mutex::default(),
             snapshot: Arc::default(),
             answer: ArcSwap::from_pointee(PlanAnswer::of(&Plan::default())),
             meter,
@@ -130,9 +133,8 @@ impl Collector {
     }
 
     fn publish(&self) {
-        // The lock covers the store too: an older snapshot must not replace a newer one.
-        let mut registry = self.registry.lock();
-        let snapshot = Arc::new(registry.snapshot(unix_ms()));
+        let _turn = self.publishing.lock();
+        let snapshot = Arc::new(self.registry.lock().snapshot(unix_ms()));
         if snapshot.plan.mark > self.answer.load().mark {
             self.answer.store(Arc::new(PlanAnswer::of(&snapshot.plan)));
         }

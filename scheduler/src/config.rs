@@ -39,8 +39,8 @@ pub struct Config {
     /// Proxies whose `X-Forwarded-For` is believed, as networks: `["10.0.0.0/8"]`.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Lets requests from loopback and from trusted proxies say `?ip=ADDRESS` and be answered like a
-    /// viewer from there. For demonstrations and tests.
+    /// Lets requests from loopback and from trusted proxies say `?ip=ADDRESS` and be answered like
+    /// a viewer from there. For demonstrations and tests.
     pub allow_ip_override: bool,
     /// Places that the console's page offers as "I am in ...".
     pub places: Vec<Place>,

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use cluster::node::Place;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -113,7 +114,11 @@ impl Located {
 
 impl Geo {
     /// Opens every configured file; `own` is the place used when no default is configured.
-    pub fn load(config: Config, own: Point) -> anyhow::Result<Self> {
+    pub fn load(config: Config, own: &Place) -> anyhow::Result<Self> {
+        let own = Point {
+            lat: own.lat,
+            lon: own.lon,
+        };
         let fallback = config.default.unwrap_or(own);
         Point::checked(fallback.lat, fallback.lon).context("[geo] default is not on the globe")?;
         let data = ArcSwap::from_pointee(Data::open(&config)?);

@@ -8,24 +8,12 @@ use cluster::stream::StreamRecord;
 
 use crate::snapshot::NodeView;
 
-/// What a plan is made from.
-pub struct Facts<N, S, K> {
-    /// Every known node.
-    pub nodes: N,
-    /// Every stream on air.
-    pub streams: S,
-    /// Every kick in force.
-    pub kicks: K,
-}
-
 /// The next plan, or None when nothing differs from the one before.
 pub fn plan<'a>(
     before: &Plan,
-    facts: Facts<
-        impl Iterator<Item = &'a NodeView>,
-        impl Iterator<Item = &'a StreamRecord>,
-        impl Iterator<Item = Kick>,
-    >,
+    nodes: impl Iterator<Item = &'a NodeView>,
+    streams: impl Iterator<Item = &'a StreamRecord>,
+    kicks: impl Iterator<Item = Kick>,
 ) -> Option<Plan> {
     let state = |view: &NodeView| NodeState {
         node: view.node().clone(),
@@ -36,12 +24,12 @@ pub fn plan<'a>(
         origin: record.origin.clone(),
         parents: Vec::new(),
     };
-    let mut next = Plan::new(
-        before.mark,
-        facts.nodes.map(state).collect(),
-        facts.streams.map(stream).collect(),
-        facts.kicks.collect(),
+    let lists = (
+        nodes.map(state).collect(),
+        streams.map(stream).collect(),
+        kicks.collect(),
     );
+    let mut next = Plan::new(before.mark, lists.0, lists.1, lists.2);
     if next == *before {
         return None;
     }

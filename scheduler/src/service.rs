@@ -25,7 +25,7 @@ use crate::api::{self, Api};
 use crate::collect::Collector;
 use crate::collect::registry::{Registry, TICK_MS};
 use crate::config::Config;
-use crate::geo::{self, Geo, Point};
+use crate::geo::{self, Geo};
 use crate::meter::Meter;
 use crate::redirect::address::Proxies;
 use crate::redirect::{Redirector, public};
@@ -66,27 +66,16 @@ impl Scheduler {
         drain: Drain,
     ) -> anyhow::Result<Self> {
         tls::install();
-        let id = common.node.id(Role::Scheduler);
-        let policy = config.policy()?;
         let mut metrics = Metrics::default();
         let meter = Meter::register(&mut metrics);
         let http = http::Metrics::register(&mut metrics);
 
         let store: Arc<dyn Store> = Arc::new(Embedded::open(config.store.as_deref())?);
-        let epoch = store.lead(unix_ms() / 1000).await?;
-        let orders = store.orders(unix_ms()).await?;
-        let drains = orders.drains.into_iter().map(|drain| drain.node).collect();
-        let before = Plan::new(Mark { epoch, revision: 0 }, vec![], vec![], vec![]);
-        let registry = Registry::new(policy, before, drains, orders.kicks);
+        let (registry, epoch) = registry(&config, store.as_ref()).await?;
         let collector = Arc::new(Collector::new(registry, meter.clone()));
-
-        let own = Point {
-            lat: common.node.place.lat,
-            lon: common.node.place.lon,
-        };
         let redirector = Arc::new(Redirector {
             snapshot: collector.snapshot(),
-            geo: Arc::new(Geo::load(geo, own)?),
+            geo: Arc::new(Geo::load(geo, &common.node.place)?),
             gate: Gate::load(&common.tokens, &common.cluster.secret).context("[tokens]")?,
             sticky: Sticky::new(config.sticky.get()),
             proxies: Proxies {
@@ -97,13 +86,8 @@ impl Scheduler {
             clock: Clock::system(),
         });
 
-        let identity = common.cluster.identity(&id)?;
-        let listener = Listener::bind(config.cluster_listen)
-            .with_context(|| format!("[scheduler] cluster_listen {}", config.cluster_listen))?;
-        let cluster = Server::new(listener, Limits::default(), drain.clone())
-            .tls(identity.server_config(&[b"h2".as_slice(), b"http/1.1"])?)
-            .stats(http.listener("cluster"));
         let public = public_server(&config, &drain)?.stats(http.listener("public"));
+        let cluster = cluster_server(&config, &common, &drain)?.stats(http.listener("cluster"));
         let mut admin = Admin::bind(&common.admin)?.stats(http.listener("admin"));
         if let Some(console) = console {
             admin = admin.pages(console);
@@ -154,7 +138,12 @@ impl Scheduler {
             addrs,
             ..
         } = self;
-        tracing::info!(public = %addrs.public, cluster = %addrs.cluster, admin = %addrs.admin, "scheduler listens");
+        let Addrs {
+            public,
+            cluster,
+            admin,
+        } = addrs;
+        tracing::info!(%public, %cluster, %admin, "scheduler listens");
         let readiness = Readiness::new();
         readiness.set(SETTLED, false);
         drain.background(settle(redirector.snapshot.clone(), readiness.clone()));
@@ -175,9 +164,19 @@ impl Scheduler {
     }
 }
 
+/// A registry that goes on where the store says, as the leader of a new epoch.
+async fn registry(config: &Config, store: &dyn Store) -> anyhow::Result<(Registry, u64)> {
+    let policy = config.policy()?;
+    let epoch = store.lead(unix_ms() / 1000).await?;
+    let orders = store.orders(unix_ms()).await?;
+    let drains = orders.drains.into_iter().map(|drain| drain.node).collect();
+    let before = Plan::new(Mark { epoch, revision: 0 }, vec![], vec![], vec![]);
+    Ok((Registry::new(policy, before, drains, orders.kicks), epoch))
+}
+
 /// Waits until some edge has reported, or had the time to: before, every viewer would be refused.
 async fn settle(snapshot: Arc<ArcSwap<Snapshot>>, readiness: Readiness) {
-    let has_edge = || snapshot.load().nodes.iter().any(|view| view.is_edge());
+    let has_edge = || snapshot.load().nodes.iter().any(|view| view.is_edge);
     let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
     let wait = async {
         while !has_edge() {
@@ -192,6 +191,14 @@ const SETTLED: &str = "samples from edges";
 
 /// Nodes that lost a scheduler dial again within three seconds and report each second.
 const SETTLE: Duration = Duration::from_secs(5);
+
+fn cluster_server(config: &Config, common: &Common, drain: &Drain) -> anyhow::Result<Server> {
+    let listener = Listener::bind(config.cluster_listen)
+        .with_context(|| format!("[scheduler] cluster_listen {}", config.cluster_listen))?;
+    let identity = common.cluster.identity(&common.node.id(Role::Scheduler))?;
+    let tls = identity.server_config(&[b"h2".as_slice(), b"http/1.1"])?;
+    Ok(Server::new(listener, Limits::default(), drain.clone()).tls(tls))
+}
 
 fn public_server(config: &Config, drain: &Drain) -> anyhow::Result<Server> {
     let listener = Listener::bind(config.listen)

@@ -46,7 +46,7 @@ impl Default for Policy {
     }
 }
 
-/// A node in a snapshot.
+/// A node in a snapshot; what each decision reads stands here itself, not behind the sample.
 #[derive(Clone)]
 pub struct NodeView {
     /// Stands for the node in places too small for its id; never 0.
@@ -55,6 +55,8 @@ pub struct NodeView {
     pub sample: Arc<Sample>,
     /// When that came, on the scheduler's monotonic clock.
     pub seen_ms: u64,
+    /// Whether viewers can be sent here at all.
+    pub is_edge: bool,
     /// Whether it may be used.
     pub health: Health,
     /// Where it stands.
@@ -63,6 +65,10 @@ pub struct NodeView {
     pub seed: u64,
     /// Viewers at the time of the sample.
     pub viewers: u32,
+    /// Egress at the time of the sample.
+    pub egress_bps: u64,
+    /// What it may carry.
+    pub capacity: Capacity,
     /// Viewers sent there by this scheduler.
     pub sent: Arc<Sent>,
     /// Of those, what the sample includes.
@@ -120,6 +126,7 @@ impl NodeView {
         Self {
             number,
             seen_ms: 0,
+            is_edge: sample.node.role == Role::Edge,
             health: Health::Up,
             unit: Point {
                 lat: place.lat,
@@ -128,6 +135,8 @@ impl NodeView {
             .unit(),
             seed: hash(sample.node.id.as_str().as_bytes()),
             viewers: sample.total_viewers(),
+            egress_bps: sample.egress_bps,
+            capacity: sample.node.capacity,
             counted: sent.count(),
             sent,
             sample,
@@ -139,17 +148,13 @@ impl NodeView {
         &self.sample.node
     }
 
-    /// Whether viewers can be sent here at all.
-    pub fn is_edge(&self) -> bool {
-        self.node().role == Role::Edge
-    }
-
     /// What it carries now: the sample and everyone sent there since, as shares of its capacity.
     pub fn load(&self) -> Load {
         let now = self.sent.count();
         let viewers = u64::from(self.viewers) + (now.viewers - self.counted.viewers);
-        let egress_bps = self.sample.egress_bps + (now.egress_bps - self.counted.egress_bps);
-        let capacity = &self.node().capacity;
+        let sent_bps = now.egress_bps - self.counted.egress_bps;
+        let egress_bps = self.egress_bps.saturating_add(sent_bps);
+        let capacity = &self.capacity;
         let share = |load: u64, of: u64| (of > 0).then(|| load as f32 / of as f32);
         let unlimited = *capacity == Capacity::default();
         let most = if unlimited {
@@ -166,7 +171,7 @@ impl NodeView {
 
     /// How many more draws than another node it should get: its capacity in some fixed unit.
     pub fn weight(&self) -> f32 {
-        let capacity = &self.node().capacity;
+        let capacity = &self.capacity;
         match (capacity.egress_bps, capacity.viewers) {
             (0, 0) => 1.0,
             (0, viewers) => viewers as f32 / NOMINAL_VIEWERS as f32,

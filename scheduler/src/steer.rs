@@ -4,8 +4,8 @@
 //! bands of the allowed slack), then load: of the nearest band two edges are drawn by weighted
 //! rendezvous hashing on the viewer and the less loaded takes it. The two draws are the same each
 //! time a viewer asks; `kept` ends the remaining choice between them. A kept viewer is part of its
-//! edge's load already, so a full edge keeps it. Fallbacks follow the draws too, so that the viewers
-//! of a dead edge spread over all others instead of falling on one heir.
+//! edge's load already, so a full edge keeps it. Fallbacks follow the draws too, so that the
+//! viewers of a dead edge spread over all others instead of falling on one heir.
 
 use cluster::plan::Health;
 use serde::{Deserialize, Serialize};
@@ -128,6 +128,12 @@ impl Decision {
             .map(|&at| &self.candidates[at])
     }
 
+    /// Whether an edge of that band can be one of the four best.
+    fn has_room_for(&self, band: f32) -> bool {
+        let full = self.count == RANKED;
+        !full || band <= self.candidates[self.ranked[RANKED - 1]].rank.band
+    }
+
     /// Writes `at` into the four best, when it is one of them.
     fn rank(&mut self, at: usize) {
         let rank = self.candidates[at].rank;
@@ -153,12 +159,7 @@ pub fn steer(snapshot: &Snapshot, viewer: &Viewer<'_>) -> Decision {
         kept: false,
         approximate: viewer.located.source.is_approximate(),
     };
-    score(snapshot, viewer, &mut decision.candidates);
-    for at in 0..decision.candidates.len() {
-        if decision.candidates[at].score.is_some() {
-            decision.rank(at);
-        }
-    }
+    score(snapshot, viewer, &mut decision);
     choose(snapshot, viewer, &mut decision);
     decision
 }
@@ -171,7 +172,7 @@ fn measure(snapshot: &Snapshot, viewer: &Viewer<'_>) -> Vec<Candidate> {
         .nodes
         .iter()
         .enumerate()
-        .filter(|(_, view)| view.is_edge())
+        .filter(|(_, view)| view.is_edge)
     {
         let load = view.load();
         let distance_km = view.unit.km_to(place);
@@ -204,38 +205,35 @@ fn unusable(view: &NodeView, viewer: &Viewer<'_>) -> Option<Reason> {
         Health::Down => Some(Reason::Down),
         Health::Draining => Some(Reason::Draining),
         Health::Up => {
-            let mut excluded = viewer.exclude.split(',');
-            excluded
-                .any(|id| id == view.node().id.as_str())
-                .then_some(Reason::Excluded)
+            let named = |list: &str| list.split(',').any(|id| id == view.node().id.as_str());
+            let excluded = !viewer.exclude.is_empty() && named(viewer.exclude);
+            excluded.then_some(Reason::Excluded)
         }
     }
 }
 
-/// Gives every usable edge its rank and score.
-fn score(snapshot: &Snapshot, viewer: &Viewer<'_>, candidates: &mut [Candidate]) {
-    let usable = candidates
-        .iter()
-        .filter(|candidate| candidate.lost.is_none());
-    let nearest = usable
-        .map(|candidate| candidate.rtt_ms)
-        .fold(f32::INFINITY, f32::min);
-    for candidate in candidates
-        .iter_mut()
-        .filter(|candidate| candidate.lost.is_none())
-    {
+/// Gives every usable edge its score, and a draw where it may be among the best.
+fn score(snapshot: &Snapshot, viewer: &Viewer<'_>, decision: &mut Decision) {
+    let usable = decision.candidates.iter().filter(|it| it.lost.is_none());
+    let nearest = usable.map(|it| it.rtt_ms).fold(f32::INFINITY, f32::min);
+    for at in 0..decision.candidates.len() {
+        let candidate = &mut decision.candidates[at];
+        if candidate.lost.is_some() {
+            continue;
+        }
         let band = ((candidate.rtt_ms - nearest) / snapshot.policy.rtt_slack_ms).floor();
-        let view = &snapshot.nodes[candidate.node];
-        candidate.rank = Rank {
-            band,
-            draw: draw(viewer.key, view),
-        };
+        candidate.rank.band = band;
         candidate.score = Some(band + candidate.load.min(0.999));
+        if decision.has_room_for(band) {
+            let view = &snapshot.nodes[decision.candidates[at].node];
+            decision.candidates[at].rank.draw = draw(viewer.key, view);
+            decision.rank(at);
+        }
     }
 }
 
-/// The edge's draw in the viewer's lottery, smallest first: exponential with the rate of its weight,
-/// so that each edge is first in proportion to its weight.
+/// The edge's draw in the viewer's lottery, smallest first: exponential with the rate of its
+/// weight, so that each edge is first in proportion to its weight.
 fn draw(key: u64, view: &NodeView) -> f32 {
     let uniform = ((mix(key ^ view.seed) >> 40) as f32 + 1.0) / (1u32 << 24) as f32;
     -uniform.ln() / view.weight()

@@ -1,7 +1,7 @@
 //! Sans-IO: what is known of every node and stream, from samples, silence and operators' orders.
 //!
-//! A node is down when it says that it leaves or has been silent for [`SILENCE_MS`]; it is forgotten
-//! [`FORGET_MS`] later. A stream ends when its living origin no longer lists it; when the origin
+//! A node is down when it says that it leaves or has been silent for [`SILENCE_MS`]; it is
+//! forgotten [`FORGET_MS`] later. A stream ends when its living origin no longer lists it; when the origin
 //! itself is gone or was restarted, the stream stays for [`LINGER_MS`] so that its publisher can
 //! come back to it. Times are the caller's monotonic milliseconds.
 
@@ -13,7 +13,7 @@ use cluster::plan::{Health, Kick, Plan};
 use cluster::sample::{MAX_BATCH, Sample, State};
 use cluster::stream::{StreamKey, StreamRecord};
 
-use crate::plan::{Facts, plan};
+use crate::plan::plan;
 use crate::snapshot::{NodeView, Policy, Sent, Snapshot};
 
 /// All that a scheduler knows.
@@ -78,7 +78,7 @@ impl Registry {
         }
     }
 
-    /// Takes the samples of the node that its certificate names `peer`. Of several the newest counts.
+    /// Takes the samples of the node that its certificate names `peer`; the newest counts.
     pub fn take(&mut self, now: u64, peer: &str, samples: Vec<Sample>) -> Result<(), Refused> {
         let count = samples.len();
         if samples.iter().any(|sample| sample.node.id.as_str() != peer) {
@@ -130,16 +130,13 @@ impl Registry {
         let running = self.kicks.len();
         self.kicks.retain(|_, until| unix_ms < *until);
         if std::mem::take(&mut self.changed) || self.kicks.len() != running {
-            let kicks = self.kicks.iter();
-            let facts = Facts {
-                nodes: self.nodes.values(),
-                streams: self.streams.values().map(AsRef::as_ref),
-                kicks: kicks.map(|(key, until)| Kick {
-                    key: key.clone(),
-                    until_ms: *until,
-                }),
+            let streams = self.streams.values().map(AsRef::as_ref);
+            let kick = |(key, until): (&StreamKey, &u64)| Kick {
+                key: key.clone(),
+                until_ms: *until,
             };
-            if let Some(next) = plan(&self.plan, facts) {
+            let kicks = self.kicks.iter().map(kick);
+            if let Some(next) = plan(&self.plan, self.nodes.values(), streams, kicks) {
                 self.plan = Arc::new(next);
             }
         }

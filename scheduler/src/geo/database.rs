@@ -54,7 +54,9 @@ impl Database {
             state: record
                 .state1
                 .or(record.subdivisions.and_then(|states| states.0)),
-            point: lat.zip(lon).and_then(|(lat, lon)| Point::checked(lat, lon)),
+            point: lat
+                .zip(lon)
+                .and_then(|(lat, lon)| Point::checked(lat.0, lon.0)),
         })
     }
 
@@ -79,8 +81,8 @@ struct Record<'a> {
     country_code: Option<&'a str>,
     #[serde(borrow)]
     state1: Option<&'a str>,
-    latitude: Option<f64>,
-    longitude: Option<f64>,
+    latitude: Option<Degrees>,
+    longitude: Option<Degrees>,
     #[serde(borrow)]
     country: Option<Code<'a>>,
     #[serde(borrow)]
@@ -90,8 +92,37 @@ struct Record<'a> {
 
 #[derive(Default, Deserialize)]
 struct Location {
-    latitude: Option<f64>,
-    longitude: Option<f64>,
+    latitude: Option<Degrees>,
+    longitude: Option<Degrees>,
+}
+
+/// A coordinate in double precision (nested schema) or single (flat); the reader does not widen by
+/// itself.
+#[derive(Clone, Copy)]
+struct Degrees(f64);
+
+impl<'de> Deserialize<'de> for Degrees {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DegreesVisitor).map(Degrees)
+    }
+}
+
+struct DegreesVisitor;
+
+impl Visitor<'_> for DegreesVisitor {
+    type Value = f64;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a float or a double")
+    }
+
+    fn visit_f32<E: de::Error>(self, degrees: f32) -> Result<f64, E> {
+        Ok(degrees.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, degrees: f64) -> Result<f64, E> {
+        Ok(degrees)
+    }
 }
 
 /// A code given as text, as a table with `iso_code`, or as a list whose first entry counts.

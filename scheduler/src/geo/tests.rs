@@ -2,13 +2,48 @@ use std::collections::BTreeMap;
 
 use maxminddb_writer::Database as Writer;
 use maxminddb_writer::paths::IpAddrWithMask;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::*;
 
-const OWN: Point = Point { lat: 1.0, lon: 2.0 };
+fn own() -> Place {
+    Place {
+        lat: 1.0,
+        lon: 2.0,
+        ..Place::default()
+    }
+}
 
-fn write_database(file: &Path, records: &[(&str, Value)]) {
+/// A record whose coordinates are written in single precision, as the flat databases have them.
+struct Flat(Value);
+
+impl Serialize for Flat {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let fields = self.0.as_object().unwrap();
+        to.collect_map(fields.iter().map(|(name, value)| match value.as_f64() {
+            Some(number) => (name, Field::Single(number as f32)),
+            None => (name, Field::Other(value)),
+        }))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Field<'a> {
+    Single(f32),
+    Other(&'a Value),
+}
+
+fn write_flat(file: &Path, records: &[(&str, Value)]) {
+    let flat: Vec<_> = records
+        .iter()
+        .map(|(net, value)| (*net, Flat(value.clone())))
+        .collect();
+    write_database(file, &flat);
+}
+
+fn write_database<T: Serialize>(file: &Path, records: &[(&str, T)]) {
     let mut writer = Writer::default();
     for (net, record) in records {
         let data = writer.insert_value(record).unwrap();
@@ -25,13 +60,15 @@ fn nested() -> Vec<(&'static str, Value)> {
     vec![
         (
             "81.0.0.0/8",
-            json!({"city": names("Berlin"), "country": {"iso_code": "DE", "names": {"en": "Germany"}},
-                   "location": {"latitude": 52.5, "longitude": 13.4, "accuracy_radius": 20}}),
+            json!({"city": names("Berlin"),
+                   "country": {"iso_code": "DE", "names": {"en": "Germany"}},
+                   "location": {"latitude": 52.5, "longitude": 13.25, "accuracy_radius": 20}}),
         ),
         (
             "82.0.0.0/8",
             json!({"country": {"geoname_id": 1, "iso_code": "US"},
-                   "subdivisions": [{"iso_code": "VA", "names": {"en": "Virginia"}}, {"iso_code": "X"}]}),
+                   "subdivisions": [{"iso_code": "VA", "names": {"en": "Virginia"}},
+                                    {"iso_code": "X"}]}),
         ),
         ("83.0.0.0/8", json!({"country": {"iso_code": "US"}})),
         ("84.0.0.0/8", json!({"traits": {"is_anycast": true}})),
@@ -42,7 +79,7 @@ fn flat() -> Vec<(&'static str, Value)> {
     vec![
         (
             "81.0.0.0/8",
-            json!({"city": "Berlin", "country_code": "DE", "latitude": 52.5, "longitude": 13.4,
+            json!({"city": "Berlin", "country_code": "DE", "latitude": 52.5, "longitude": 13.25,
                    "state1": "Land Berlin", "postcode": "", "timezone": ""}),
         ),
         (
@@ -55,25 +92,26 @@ fn flat() -> Vec<(&'static str, Value)> {
 }
 
 fn load(config: Config) -> Geo {
-    Geo::load(config, OWN).unwrap()
+    Geo::load(config, &own()).unwrap()
 }
 
 #[test]
 fn both_schemas_give_the_same_places() {
     let dir = tempfile::tempdir().unwrap();
     let (virginia, states) = ((37.33, -76.68), (38.79, -93.52));
-    for (name, records) in [("nested", nested()), ("flat", flat())] {
+    write_database(&dir.path().join("nested"), &nested());
+    write_flat(&dir.path().join("flat"), &flat());
+    for name in ["nested", "flat"] {
         let file = dir.path().join(name);
-        write_database(&file, &records);
         let geo = load(Config {
             databases: vec![file],
             ..Config::default()
         });
         for (address, point, country, source, city) in [
-            ("81.1.2.3", (52.5, 13.4), "DE", Source::Database, "Berlin"),
+            ("81.1.2.3", (52.5, 13.25), "DE", Source::Database, "Berlin"),
             (
                 "::ffff:81.1.2.3",
-                (52.5, 13.4),
+                (52.5, 13.25),
                 "DE",
                 Source::Database,
                 "Berlin",
@@ -217,6 +255,6 @@ fn a_missing_or_bad_file_is_refused_at_start() {
             ..Config::default()
         },
     ] {
-        assert!(Geo::load(config, OWN).is_err());
+        assert!(Geo::load(config, &own()).is_err());
     }
 }

@@ -1,5 +1,5 @@
 use cluster::config::Secret;
-use cluster::node::NodeId;
+use cluster::node::{NodeId, Place};
 use cluster::plan::Health;
 use cluster::token::gate::Audience;
 use cluster::token::{self, Keys, Refusal};
@@ -24,22 +24,18 @@ fn redirector(snapshot: Snapshot, play: Audience) -> Redirector {
         zones: Some(zones),
         ..geo::Config::default()
     };
+    let place = Place {
+        lat: 39.0,
+        lon: -77.5,
+        ..Place::default()
+    };
     let tokens = token::Config {
         play,
         ..token::Config::default()
     };
     Redirector {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
-        geo: Arc::new(
-            Geo::load(
-                config,
-                geo::Point {
-                    lat: 39.0,
-                    lon: -77.5,
-                },
-            )
-            .unwrap(),
-        ),
+        geo: Arc::new(Geo::load(config, &place).unwrap()),
         gate: Gate::load(&tokens, &Secret::new(SECRET)).unwrap(),
         sticky: Sticky::new(std::time::Duration::from_secs(300)),
         proxies: Proxies {
@@ -354,7 +350,8 @@ proptest! {
         let forwarded = [forwarded.as_str()];
         let request = Request { forwarded: &forwarded, ..request("10.0.0.1", &path, &query) };
         if let Ok(location) = redirector.redirect(&request) {
-            let known = ["fra", "iad", "sha"].map(|id| format!("https://{id}.example.com/live/x.flv?"));
+            let known = ["fra", "iad", "sha"]
+                .map(|id| format!("https://{id}.example.com/live/x.flv?"));
             prop_assert!(known.iter().any(|known| location.starts_with(known)), "{}", location);
         }
     }

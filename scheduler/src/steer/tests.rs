@@ -45,15 +45,9 @@ fn the_nearest_usable_edge_wins_and_each_other_one_says_why_it_lost() {
     use Reason::*;
     type Change = fn(&mut [NodeView]);
     let full: Change = |nodes| nodes[0].viewers = 950;
-    let busy: Change = |nodes| {
-        let mut sample = (*nodes[0].sample).clone();
-        sample.egress_bps = 950_000_000;
-        nodes[0].sample = sample.into();
-    };
+    let busy: Change = |nodes| nodes[0].egress_bps = 950_000_000;
     let unlimited: Change = |nodes| {
-        let mut sample = (*nodes[0].sample).clone();
-        sample.node.capacity = cluster::node::Capacity::default();
-        nodes[0].sample = sample.into();
+        nodes[0].capacity = cluster::node::Capacity::default();
         nodes[0].viewers = 1_000_000;
     };
     let rows: [(&str, Change, &str, [Option<Reason>; 3]); 8] = [
@@ -231,9 +225,7 @@ fn a_kept_viewer_stays_whatever_the_load_until_its_edge_is_unusable_or_no_longer
 #[test]
 fn draws_follow_the_weights() {
     let mut snapshot = equal(4);
-    let mut big = (*snapshot.nodes[0].sample).clone();
-    big.node.capacity.egress_bps *= 7;
-    snapshot.nodes[0].sample = big.into();
+    snapshot.nodes[0].capacity.egress_bps *= 7;
     let first = (0..10_000).filter(|&n| {
         let decision = steer(
             &snapshot,
