@@ -117,7 +117,8 @@ impl Visitor<'_> for DegreesVisitor {
     }
 
     fn visit_f32<E: de::Error>(self, degrees: f32) -> Result<f64, E> {
-        Ok(degrees.into())
+        // Four decimals, 11 metres, are what single precision holds; the rest would be noise.
+        Ok((f64::from(degrees) * 1e4).round() / 1e4)
     }
 
     fn visit_f64<E: de::Error>(self, degrees: f64) -> Result<f64, E> {

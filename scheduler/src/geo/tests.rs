@@ -62,7 +62,7 @@ fn nested() -> Vec<(&'static str, Value)> {
             "81.0.0.0/8",
             json!({"city": names("Berlin"),
                    "country": {"iso_code": "DE", "names": {"en": "Germany"}},
-                   "location": {"latitude": 52.5, "longitude": 13.25, "accuracy_radius": 20}}),
+                   "location": {"latitude": 52.5, "longitude": 13.4, "accuracy_radius": 20}}),
         ),
         (
             "82.0.0.0/8",
@@ -79,7 +79,7 @@ fn flat() -> Vec<(&'static str, Value)> {
     vec![
         (
             "81.0.0.0/8",
-            json!({"city": "Berlin", "country_code": "DE", "latitude": 52.5, "longitude": 13.25,
+            json!({"city": "Berlin", "country_code": "DE", "latitude": 52.5, "longitude": 13.4,
                    "state1": "Land Berlin", "postcode": "", "timezone": ""}),
         ),
         (
@@ -108,10 +108,10 @@ fn both_schemas_give_the_same_places() {
             ..Config::default()
         });
         for (address, point, country, source, city) in [
-            ("81.1.2.3", (52.5, 13.25), "DE", Source::Database, "Berlin"),
+            ("81.1.2.3", (52.5, 13.4), "DE", Source::Database, "Berlin"),
             (
                 "::ffff:81.1.2.3",
-                (52.5, 13.25),
+                (52.5, 13.4),
                 "DE",
                 Source::Database,
                 "Berlin",
