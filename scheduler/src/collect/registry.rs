@@ -1,8 +1,8 @@
 //! Sans-IO: what is known of every node and stream, from samples, silence and operators' orders.
 //!
-//! A node is down when it says that it leaves or has been silent for [`SILENCE_MS`]; it is
-//! forgotten [`FORGET_MS`] later. A stream ends when its living origin no longer lists it; when the origin
-//! itself is gone or was restarted, the stream stays for [`LINGER_MS`] so that its publisher can
+//! A node is down when it says that it leaves or has been silent for [`SILENCE_MS`]; ten minutes
+//! later it is forgotten. A stream ends when its living origin no longer lists it; when the origin
+//! itself is gone or was restarted, the stream stays for half a minute, so that its publisher can
 //! come back to it. Times are the caller's monotonic milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
