@@ -32,7 +32,7 @@ pub struct Config {
     /// equally near; among them the load decides. 1 ms is about 50 km.
     pub rtt_slack: Duration,
     /// Share of its capacity (viewers or egress) at which an edge gets no new viewers, 0 to 1.
-    pub full_at: f32,
+    pub full_at: f64,
     /// How long a viewer who comes back is sent to the same one of equally near edges; `"0s"` lets
     /// the load decide each time. At most one hour.
     pub sticky: Duration,
@@ -59,7 +59,7 @@ pub struct Tls {
 /// A place to try from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "TryFrom")]
+#[schemars(rename = "ConsolePlace")]
 pub struct Place {
     /// What people read: `"Frankfurt"`.
     pub name: String,
@@ -111,7 +111,7 @@ impl Config {
         );
         let policy = Policy {
             rtt_slack_ms: slack.as_secs_f32() * 1000.0,
-            full_at: self.full_at,
+            full_at: self.full_at as f32,
         };
         Ok(policy)
     }
@@ -135,6 +135,14 @@ mod tests {
             let config: Config = toml::from_str(text).unwrap();
             assert_eq!(config.policy().is_ok(), valid, "{text}");
         }
+    }
+
+    #[test]
+    fn the_default_is_an_empty_table_and_writes_itself() {
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        assert!(text.contains("full_at = 0.95\n"), "{text}");
     }
 
     #[test]
