@@ -39,6 +39,8 @@ pub struct Config {
     pub latency: Duration,
     /// What becomes of viewers who cannot keep up.
     pub slow: Slow,
+    /// How long viewers may go on watching after the edge was told to stop.
+    pub drain: Duration,
 }
 
 /// `[edge.tls]`: PEM files.
@@ -88,6 +90,7 @@ impl Default for Config {
             cache: Bytes::from_mib(256),
             latency: Duration::from_millis(100),
             slow: Slow::default(),
+            drain: Duration::from_secs(30),
         }
     }
 }

@@ -1,14 +1,29 @@
-//! A track fed by hand, for the tests of this crate.
+//! A track fed by hand, and an origin that serves it, for the tests of this crate.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use media::codec::{Catalog, Codec, TrackConfig};
 use media::frame::{Frame, Kind, TrackId};
 use media::timestamp::Timestamp;
 use relay::cache::Cache;
+use relay::driver::{self, Announced, Boxed, Served, Source};
 use relay::group::{self, Header};
 use relay::track::{self, Consumer, Producer};
+use relay::wire::Refusal;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use transport::quic::{self, Endpoint};
+use transport::tls::{self, Identity};
+
+/// What makes the nodes of a test a cluster.
+pub(crate) const SECRET: &str = "a secret for these tests";
+/// No test waits longer for anything.
+pub(crate) const WITHIN: Duration = Duration::from_secs(20);
 
 /// Feeds a track of pictures 40 ms apart, each group a key frame and four others, 200 ms long.
 pub(crate) struct Feed {
@@ -23,6 +38,8 @@ pub(crate) struct Feed {
 
 /// Frames in a group of a [`Feed`].
 pub(crate) const FRAMES: usize = 5;
+/// Bytes in each picture.
+pub(crate) const PICTURE_BYTES: usize = 400;
 
 impl Feed {
     pub(crate) fn new() -> Self {
@@ -92,6 +109,106 @@ pub(crate) fn picture(kind: Kind, at_ms: i64) -> Frame {
         dts: Timestamp::from_millis(at_ms),
         cts: Timestamp::ZERO,
         duration: None,
-        payload: Bytes::from(vec![at_ms as u8; 400]),
+        payload: Bytes::from(vec![at_ms as u8; PICTURE_BYTES]),
+    }
+}
+
+/// An origin that has one stream, `live/x`.
+pub(crate) struct Origin {
+    streams: Arc<Streams>,
+    pub(crate) address: SocketAddr,
+    endpoint: Endpoint,
+    accepting: JoinHandle<()>,
+}
+
+struct Streams {
+    track: Consumer,
+    subscriptions: AtomicUsize,
+}
+
+impl Source for Streams {
+    fn subscribe<'a>(
+        &'a self,
+        stream: &'a str,
+        _hops: &'a [String],
+    ) -> Boxed<'a, Result<Served, Refusal>> {
+        Box::pin(async move {
+            if stream != "live/x" {
+                return Err(Refusal::NotFound);
+            }
+            self.subscriptions.fetch_add(1, Ordering::Relaxed);
+            Ok(Served {
+                track: self.track.clone(),
+                hops: Vec::new(),
+            })
+        })
+    }
+
+    fn announced(&self) -> watch::Receiver<Arc<Vec<Announced>>> {
+        watch::Sender::default().subscribe()
+    }
+}
+
+pub(crate) fn endpoint(node: &str, port: u16) -> Result<Endpoint, quic::Error> {
+    tls::install();
+    let identity = Identity::from_secret(SECRET, node).unwrap();
+    quic::endpoint(([127, 0, 0, 1], port).into(), &identity)
+}
+
+impl Origin {
+    pub(crate) fn start(feed: &Feed) -> Self {
+        Self::over(endpoint("origin", 0).unwrap(), feed)
+    }
+
+    /// Starts where another just was, as soon as the system gives its port back.
+    pub(crate) async fn restart(feed: &Feed, port: u16) -> Self {
+        let again = async {
+            loop {
+                match endpoint("origin", port) {
+                    Ok(endpoint) => return endpoint,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        Self::over(
+            timeout(WITHIN, again).await.expect("the port is free"),
+            feed,
+        )
+    }
+
+    fn over(endpoint: Endpoint, feed: &Feed) -> Self {
+        let streams = Arc::new(Streams {
+            track: feed.consumer.clone(),
+            subscriptions: AtomicUsize::new(0),
+        });
+        let accepting = tokio::spawn(accept(endpoint.clone(), streams.clone()));
+        Self {
+            streams,
+            address: endpoint.local_addr().unwrap(),
+            endpoint,
+            accepting,
+        }
+    }
+
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.streams.subscriptions.load(Ordering::Relaxed)
+    }
+
+    /// Goes as a crash does, but tells the other side at once.
+    pub(crate) async fn crash(self) -> u16 {
+        self.accepting.abort();
+        self.endpoint.close(7_u32.into(), b"");
+        self.endpoint.wait_idle().await;
+        self.address.port()
+    }
+}
+
+async fn accept(endpoint: Endpoint, source: Arc<Streams>) {
+    while let Some(incoming) = endpoint.accept().await {
+        let source = source.clone();
+        tokio::spawn(async move {
+            let connection = incoming.await.unwrap();
+            let _ = driver::serve(connection, "origin", source, Default::default()).await;
+        });
     }
 }

@@ -56,6 +56,8 @@ pub struct Edge {
     agent: Agent<Source>,
     admin: Admin,
     registry: Registry,
+    /// How long viewers may go on after the drain started.
+    grace: Duration,
     drain: Drain,
 }
 
@@ -118,11 +120,7 @@ impl Edge {
         });
         let _ = paths.set(upstream.clone());
 
-        let mut server = Server::new(listener, limits(&config), drain.clone());
-        server = server.stats(http.listener("public"));
-        if let Some(files) = &config.tls {
-            server = server.tls(tls::public(&files.cert, &files.key).context("[edge.tls]")?);
-        }
+        let server = server(&config, listener, &drain)?.stats(http.listener("public"));
         let public = Arc::new(Public {
             node: id,
             gate,
@@ -145,6 +143,7 @@ impl Edge {
             agent,
             admin,
             registry,
+            grace: config.drain.get(),
             drain,
         })
     }
@@ -154,7 +153,8 @@ impl Edge {
         self.addrs
     }
 
-    /// Serves until the drain is stopped. A drain that has started takes no more viewers.
+    /// Serves until the drain is stopped, which it is within the configured time of its start.
+    /// A drain that has started takes no more viewers.
     pub async fn run(self) {
         let Self {
             addrs,
@@ -164,6 +164,7 @@ impl Edge {
             agent,
             admin,
             registry,
+            grace,
             drain,
         } = self;
         let Addrs {
@@ -180,7 +181,12 @@ impl Edge {
         drain.background(heed(public.clone(), readiness));
         drain.background(upstream::serve::Server::new(public.upstream.clone()).run());
         drain.background(server.run(move |request| public.clone().answer(request)));
-        agent.run(drain).await;
+        // The agent's last words come after the stop, so it is no task of the drain.
+        let stop = async {
+            drain.started().await;
+            drain.finish(grace).await
+        };
+        tokio::join!(agent.run(drain.clone()), stop);
         endpoint.close(0_u32.into(), b"stopped");
         // Nodes that do not hear of it notice the silence.
         let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
@@ -238,6 +244,14 @@ struct Summary {
     egress_bps: u64,
     /// Viewers of each stream, most first.
     streams: Vec<StreamViewers>,
+}
+
+fn server(config: &Config, listener: Listener, drain: &Drain) -> anyhow::Result<Server> {
+    let server = Server::new(listener, limits(config), drain.clone());
+    let Some(files) = &config.tls else {
+        return Ok(server);
+    };
+    Ok(server.tls(tls::public(&files.cert, &files.key).context("[edge.tls]")?))
 }
 
 fn limits(config: &Config) -> Limits {

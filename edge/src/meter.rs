@@ -33,9 +33,11 @@ pub struct Metrics {
     /// Times that a slow viewer was moved to the newest key frame.
     pub skips: Counter,
     /// Frames that slow viewers did not get.
-    pub dropped_frames: Counter,
-    /// Streams subscribed to at a parent.
-    pub subscriptions: Gauge,
+    pub frames_dropped: Counter,
+    /// Streams coming from a parent.
+    pub streams: Gauge,
+    /// Subscriptions that a parent accepted.
+    pub subscriptions: Counter,
     /// Times that a parent could not be reached or was lost.
     pub upstream_failures: Counter,
     /// Seconds from the request to the first bytes.
@@ -73,8 +75,9 @@ impl Default for Metrics {
             viewers: Gauge::default(),
             egress_bytes: Counter::default(),
             skips: Counter::default(),
-            dropped_frames: Counter::default(),
-            subscriptions: Gauge::default(),
+            frames_dropped: Counter::default(),
+            streams: Gauge::default(),
+            subscriptions: Counter::default(),
             upstream_failures: Counter::default(),
             first_frame: Histogram::new(FIRST_FRAME_S),
             relayed_bytes: Counter::default(),
@@ -115,18 +118,17 @@ impl Metrics {
             "Slow viewers moved to a newer key frame",
             m.skips.clone(),
         );
-        let dropped = m.dropped_frames.clone();
+        let dropped = m.frames_dropped.clone();
         r.register(
-            "dropped_frames",
+            "frames_dropped",
             "Frames that slow viewers did not get",
             dropped,
         );
+        let streams = m.streams.clone();
+        r.register("upstream_streams", "Streams coming from a parent", streams);
         let subscriptions = m.subscriptions.clone();
-        r.register(
-            "upstream_subscriptions",
-            "Streams coming from a parent",
-            subscriptions,
-        );
+        let help = "Subscriptions that a parent accepted";
+        r.register("upstream_subscriptions", help, subscriptions);
         let failures = m.upstream_failures.clone();
         r.register("upstream_failures", "Parents not reached or lost", failures);
         let first = m.first_frame.clone();

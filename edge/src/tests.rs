@@ -1,20 +1,24 @@
 use super::*;
+use crate::fixture::{FRAMES, Feed, Origin, PICTURE_BYTES, SECRET, WITHIN};
 use ::http::{Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use cluster::config::Secret;
 use cluster::node::Place;
 use cluster::stream::StreamKey;
 use cluster::token::{Action, Audience, Claims, Config as Tokens};
-use http_body_util::Full;
-use transport::http::Client;
-
-const SECRET: &str = "a secret for these tests";
+use fastwebsockets::{OpCode, WebSocket};
+use http_body_util::{BodyExt as _, Full};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use transport::http::{Client, Incoming};
 
 /// A running edge without scheduler and parent.
 struct Running {
     addrs: Addrs,
     drain: Drain,
     gate: Gate,
+    run: JoinHandle<()>,
 }
 
 async fn start(config: Config, play: Audience) -> Running {
@@ -37,8 +41,13 @@ async fn start(config: Config, play: Audience) -> Running {
     let drain = Drain::new();
     let edge = Edge::load(config, common, drain.clone()).await.unwrap();
     let addrs = edge.addrs();
-    tokio::spawn(edge.run());
-    Running { addrs, drain, gate }
+    let run = tokio::spawn(edge.run());
+    Running {
+        addrs,
+        drain,
+        gate,
+        run,
+    }
 }
 
 impl Running {
@@ -49,6 +58,15 @@ impl Running {
             .request(request.body(Full::default()).unwrap())
             .await
             .unwrap()
+    }
+
+    async fn watch(&self, path: &str) -> Response<Incoming> {
+        let response = Client::new()
+            .get(&format!("http://{}{path}", self.addrs.public))
+            .await;
+        let response = response.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response
     }
 
     async fn operator(&self, path: &str) -> Response<Bytes> {
@@ -62,6 +80,22 @@ impl Running {
         let exp_s = transport::clock::unix_ms() / 1000 + 60;
         self.gate
             .sign(&Claims::new(stream.into(), Action::Play, exp_s))
+    }
+}
+
+/// Takes the bytes of so many pictures, at least.
+async fn pictures(body: &mut Incoming, count: usize) {
+    let mut bytes = 0;
+    while bytes < count * PICTURE_BYTES {
+        let frame = tokio::time::timeout(WITHIN, body.frame())
+            .await
+            .expect("pictures come");
+        bytes += frame
+            .expect("the body goes on")
+            .unwrap()
+            .into_data()
+            .unwrap()
+            .len();
     }
 }
 
@@ -106,35 +140,128 @@ async fn requests_are_answered_as_promised() {
 }
 
 #[tokio::test]
-async fn a_full_node_says_when_to_come_back() {
+async fn viewers_watch_as_many_as_there_is_room_for() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
     let capacity = config::Capacity {
         egress_mbps: 0,
         viewers: 1,
     };
+    let parents = vec![origin.address.to_string()];
     let edge = start(
         Config {
             capacity,
+            parents,
             ..Config::default()
         },
         Audience::Open,
     )
     .await;
-    let held = edge.ask(Method::HEAD, "/live/x.flv").await;
-    assert_eq!(held.status(), StatusCode::OK, "a HEAD holds no place");
+    let viewer = edge.watch("/live/x.flv").await;
+    assert_eq!(viewer.headers()[header::CONTENT_TYPE], "video/x-flv");
+    let mut viewer = viewer.into_body();
+    pictures(&mut viewer, FRAMES).await;
+
+    let refused = edge.ask(Method::GET, "/live/x.flv").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "5");
     let summary = edge.operator("/api/v1/viewers").await;
-    assert_eq!(summary.body(), r#"{"total":0,"egress_bps":0,"streams":[]}"#);
+    let summary: serde_json::Value = serde_json::from_slice(summary.body()).unwrap();
+    assert_eq!(summary["total"], 1);
+    assert_eq!(summary["streams"][0]["key"], "live/x");
+
+    drop(viewer);
+    let again = async {
+        while edge.ask(Method::HEAD, "/live/x.flv").await.status() != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, again)
+        .await
+        .expect("the place is given back");
+    assert_eq!(origin.subscriptions(), 1);
     edge.drain.stop();
 }
 
 #[tokio::test]
-async fn a_draining_node_is_not_ready_and_ends() {
-    let edge = start(Config::default(), Audience::Open).await;
+async fn a_websocket_carries_the_same_stream() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let parents = vec![origin.address.to_string()];
+    let edge = start(
+        Config {
+            parents,
+            ..Config::default()
+        },
+        Audience::Open,
+    )
+    .await;
+    let mut tcp = TcpStream::connect(edge.addrs.public).await.unwrap();
+    let request = "GET /live/x.flv HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(
+            tokio::time::timeout(WITHIN, tcp.read_u8())
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    // The accept value of RFC 6455, section 1.3.
+    assert!(head.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    let mut socket = WebSocket::after_handshake(tcp, fastwebsockets::Role::Client);
+    let message = tokio::time::timeout(WITHIN, socket.read_frame())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(message.opcode, OpCode::Binary);
+    assert!(message.payload.starts_with(b"FLV\x01"));
+    edge.drain.stop();
+}
+
+#[tokio::test]
+async fn running_viewers_have_the_drains_time() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let parents = vec![origin.address.to_string()];
+    let drain = transport::config::Duration::from_secs(1);
+    let edge = start(
+        Config {
+            drain,
+            parents,
+            ..Config::default()
+        },
+        Audience::Open,
+    )
+    .await;
+    let mut viewer = edge.watch("/live/x.flv").await.into_body();
+    pictures(&mut viewer, FRAMES).await;
     assert_eq!(edge.operator("/readyz").await.status(), StatusCode::OK);
     edge.drain.start();
     let ready = edge.operator("/readyz").await;
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    feed.group();
+    pictures(&mut viewer, FRAMES).await;
+    let rest = tokio::time::timeout(WITHIN, viewer.collect()).await;
     assert!(
-        edge.drain.finish(Duration::from_secs(5)).await,
-        "nobody watches"
+        rest.expect("the deadline is kept").is_err(),
+        "it is cut off, not ended"
     );
+    edge.run.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_nobody_watches_ends_at_once() {
+    let edge = start(Config::default(), Audience::Open).await;
+    edge.drain.start();
+    let ended = tokio::time::timeout(Duration::from_secs(5), edge.run).await;
+    ended.expect("it ends").unwrap();
 }

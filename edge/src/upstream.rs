@@ -1,4 +1,4 @@
-//! Where streams come from: one subscription per stream, however many viewers join it.
+//! Hot: where streams come from: one subscription per stream, however many viewers join it.
 //!
 //! The first to join a stream opens it and everybody else shares that; while a [`Lease`] is held it is kept coming, and
 //! for the linger time after the last one. Viewers see one track throughout: when the parent is lost the stream is

@@ -183,7 +183,7 @@ impl Viewer {
         metrics.egress_bytes.inc_by(filled.bytes as u64);
         if filled.skipped > 0 {
             metrics.skips.inc();
-            metrics.dropped_frames.inc_by(filled.skipped);
+            metrics.frames_dropped.inc_by(filled.skipped);
         }
     }
 
@@ -256,7 +256,7 @@ mod tests {
         let counts = (
             metrics.egress_bytes.get(),
             metrics.skips.get(),
-            metrics.dropped_frames.get(),
+            metrics.frames_dropped.get(),
         );
         assert_eq!(counts, (110, 1, 7));
         assert_eq!(metrics.closed_by(Closed::Stalled), 1);

@@ -62,7 +62,7 @@ impl Tags {
         }
     }
 
-    /// Appends whole tags, as many as are there and [`FILL_BYTES`] allow; `None` once the track ended.
+    /// Appends whole tags, as many as are there and as one write should carry; `None` once the track ended.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Pieces) -> Poll<Option<Filled>> {
         let skipped = self.catch_up();
         let before = out.remaining();

@@ -133,7 +133,9 @@ impl Follower<'_> {
     async fn stay(&self, subscription: &mut Subscription, peer: &Peer) -> Why {
         let (stream, parent) = (self.stream, peer.remote_node());
         tracing::info!(%stream, parent, "stream comes");
-        let _counted = Counted::new(&self.upstream.0.setup.metrics.subscriptions);
+        let metrics = &self.upstream.0.setup.metrics;
+        metrics.subscriptions.inc();
+        let _counted = Counted::new(&metrics.streams);
         self.entry
             .state
             .send_replace(State::Live(subscription.hops().into()));

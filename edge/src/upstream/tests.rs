@@ -1,116 +1,8 @@
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::fixture::{FRAMES, Feed};
-use relay::driver::{self, Announced, Boxed, Served, Source};
+use crate::fixture::{FRAMES, Feed, Origin, WITHIN, endpoint};
 use relay::reader::{Item, Reader, Start};
-use tokio::task::JoinHandle;
-use transport::quic;
-use transport::tls::{self, Identity};
-
-const SECRET: &str = "a secret for these tests";
-const WITHIN: Duration = Duration::from_secs(20);
-
-/// An origin that has one stream, `live/x`.
-struct Origin {
-    streams: Arc<Streams>,
-    address: SocketAddr,
-    endpoint: Endpoint,
-    accepting: JoinHandle<()>,
-}
-
-struct Streams {
-    track: Consumer,
-    subscriptions: AtomicUsize,
-}
-
-impl Source for Streams {
-    fn subscribe<'a>(
-        &'a self,
-        stream: &'a str,
-        _hops: &'a [String],
-    ) -> Boxed<'a, Result<Served, Refusal>> {
-        Box::pin(async move {
-            if stream != "live/x" {
-                return Err(Refusal::NotFound);
-            }
-            self.subscriptions.fetch_add(1, Ordering::Relaxed);
-            Ok(Served {
-                track: self.track.clone(),
-                hops: Vec::new(),
-            })
-        })
-    }
-
-    fn announced(&self) -> watch::Receiver<Arc<Vec<Announced>>> {
-        watch::Sender::default().subscribe()
-    }
-}
-
-fn endpoint(node: &str, port: u16) -> Result<Endpoint, quic::Error> {
-    tls::install();
-    let identity = Identity::from_secret(SECRET, node).unwrap();
-    quic::endpoint(([127, 0, 0, 1], port).into(), &identity)
-}
-
-impl Origin {
-    fn start(feed: &Feed) -> Self {
-        Self::over(endpoint("origin", 0).unwrap(), feed)
-    }
-
-    /// Starts where another just was, as soon as the system gives its port back.
-    async fn restart(feed: &Feed, port: u16) -> Self {
-        let again = async {
-            loop {
-                match endpoint("origin", port) {
-                    Ok(endpoint) => return endpoint,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-                }
-            }
-        };
-        Self::over(
-            timeout(WITHIN, again).await.expect("the port is free"),
-            feed,
-        )
-    }
-
-    fn over(endpoint: Endpoint, feed: &Feed) -> Self {
-        let streams = Arc::new(Streams {
-            track: feed.consumer.clone(),
-            subscriptions: AtomicUsize::new(0),
-        });
-        let accepting = tokio::spawn(accept(endpoint.clone(), streams.clone()));
-        Self {
-            streams,
-            address: endpoint.local_addr().unwrap(),
-            endpoint,
-            accepting,
-        }
-    }
-
-    fn subscriptions(&self) -> usize {
-        self.streams.subscriptions.load(Ordering::Relaxed)
-    }
-
-    /// Goes as a crash does, but tells the other side at once.
-    async fn crash(self) -> u16 {
-        self.accepting.abort();
-        self.endpoint.close(7_u32.into(), b"");
-        self.endpoint.wait_idle().await;
-        self.address.port()
-    }
-}
-
-async fn accept(endpoint: Endpoint, source: Arc<Streams>) {
-    while let Some(incoming) = endpoint.accept().await {
-        let source = source.clone();
-        tokio::spawn(async move {
-            let connection = incoming.await.unwrap();
-            let _ = driver::serve(connection, "origin", source, Default::default()).await;
-        });
-    }
-}
 
 struct Node {
     upstream: Upstream,
@@ -182,16 +74,14 @@ async fn however_many_join_one_subscription_is_made() {
         )
         .await;
     }
-    assert_eq!(
-        (origin.subscriptions(), edge.metrics.subscriptions.get()),
-        (1, 1)
-    );
+    let made = (origin.subscriptions(), edge.metrics.subscriptions.get());
+    assert_eq!((made, edge.metrics.streams.get()), ((1, 1), 1));
     let paths = edge.upstream.measure();
     assert_eq!(paths.links[0].node.as_str(), "origin");
     assert!(paths.received_bytes > 0);
     drop(joined);
     until("left after the linger time", || {
-        edge.metrics.subscriptions.get() == 0
+        edge.metrics.streams.get() == 0
     })
     .await;
     until("disconnected", || edge.upstream.measure().links.is_empty()).await;
@@ -290,11 +180,8 @@ async fn an_edge_serves_another_edge() {
     )
     .await;
     drop(joined);
-    until("the far one left", || far.metrics.subscriptions.get() == 0).await;
-    until("so the near one left", || {
-        near.metrics.subscriptions.get() == 0
-    })
-    .await;
+    until("the far one left", || far.metrics.streams.get() == 0).await;
+    until("so the near one left", || near.metrics.streams.get() == 0).await;
 }
 
 #[tokio::test]
