@@ -16,10 +16,16 @@ fn the_console_shows_three_edges_and_plays_from_the_nearest() {
         root.join("web/dist/index.html").exists(),
         "the console is not built: `make setup`"
     );
-    let base = port();
+    let (base, rtmp) = (port(), port());
     let mut demo = Command::new(env!("CARGO_BIN_EXE_weir"));
-    demo.args(["demo", "--port-base", &base.to_string()])
-        .current_dir(root);
+    demo.args([
+        "demo",
+        "--port-base",
+        &base.to_string(),
+        "--rtmp-port",
+        &rtmp.to_string(),
+    ])
+    .current_dir(root);
     let _demo = Running(
         demo.stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -84,7 +84,7 @@ impl Cluster {
     fn write_zones(&self) {
         let zone = |(name, lat, lon, address): &(&str, f64, f64, &str)| {
             format!(
-                "[[zone]]\nprefix = \"{address}/24\"\nlat = {lat}\nlon = {lon}\nname = \"{name}\"\n"
+                "[[zone]]\ncidr = \"{address}/24\"\nlat = {lat}\nlon = {lon}\nname = \"{name}\"\n"
             )
         };
         let text: String = EDGES.iter().map(zone).collect();
@@ -101,7 +101,7 @@ impl Cluster {
         let text = format!(
             "[scheduler]\nlisten = \"[::]:{public}\"\ncluster_listen = \"[::]:{cluster}\"\n\
              public_url = \"http://127.0.0.1:{public}\"\nallow_ip_override = true\n\
-             [geo]\ncoverage = {zones:?}\ndefault = {{ lat = 50.0, lon = 8.0 }}\n"
+             [geo]\nzones = {zones:?}\ndefault = {{ lat = 50.0, lon = 8.0 }}\n"
         );
         self.scheduler = format!("127.0.0.1:{public}");
         self.scheduler_admin = format!("127.0.0.1:{admin}");
@@ -170,8 +170,8 @@ impl Cluster {
             admin: format!("127.0.0.1:{admin}"),
             ports,
         };
-        node.wait_ready();
         self.nodes.insert(name.into(), node);
+        self.nodes[name].wait_ready();
     }
 
     pub fn node_mut(&mut self, name: &str) -> &mut Node {
@@ -260,9 +260,14 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for node in self.nodes.values_mut() {
+        for (name, node) in &mut self.nodes {
             let _ = node.process.kill();
             let _ = node.process.wait();
+            if std::thread::panicking() {
+                let log = fs::read_to_string(node.config.with_extension("log")).unwrap_or_default();
+                let start = log.len().saturating_sub(4000);
+                eprintln!("--- log of {name}\n{}", log.get(start..).unwrap_or(&log));
+            }
         }
     }
 }
@@ -292,24 +297,12 @@ impl Node {
 
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
-        let statm = fs::read_to_string(format!("/proc/{}/statm", self.process.id())).unwrap();
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap();
         statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
     }
 
-    /// CPU time used so far (fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms).
-    pub fn cpu_seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        let fields = stat
-            .rsplit_once(')')
-            .unwrap()
-            .1
-            .split_whitespace()
-            .skip(11)
-            .take(2);
-        fields
-            .map(|ticks| ticks.parse::<f64>().unwrap())
-            .sum::<f64>()
-            / 100.0
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn is_running(&mut self) -> bool {

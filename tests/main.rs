@@ -1,5 +1,7 @@
 //! The one integration-test binary: real nodes, real programs, on loopback.
 
+#![allow(unreachable_pub)] // a test binary has no outside: `pub` says that other files use it
+
 mod browser;
 mod failover;
 mod fanout;
