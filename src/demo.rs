@@ -2,7 +2,7 @@
 //!
 //! The nodes are the real ones and talk over real sockets; only the distance between them is missing.
 
-use crate::{config::Config, console, load, logs};
+use crate::{config::Config, console, load, logs, roles};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use cluster::{
@@ -17,10 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::task::JoinSet;
-use transport::{
-    clock::unix_ms,
-    drain::{self, Drain},
-};
+use transport::{clock::unix_ms, drain::Drain};
 
 /// Where the demo listens and what it shows.
 #[derive(Args)]
@@ -47,18 +44,17 @@ pub struct Options {
 
 /// Runs until stopped.
 pub async fn run(options: Options) -> Result<()> {
-    logs::start(&logs::Config {
-        level: options.log.clone(),
-        format: logs::Format::Text,
-    })?;
     if !options.clip.exists() {
         bail!(
             "there is no clip at {}: `make setup` makes it, or name one with --clip",
             options.clip.display()
         );
     }
-    let drain = Drain::new();
-    drain::on_signals(drain.clone())?;
+    let log = logs::Config {
+        level: options.log.clone(),
+        format: logs::Format::Text,
+    };
+    let drain = roles::start(&log)?;
     let demo = Demo::new(&options)?;
     let scheduler = demo.scheduler(&options, &drain).await?;
     let origin = demo.origin(&drain).await?;

@@ -2,11 +2,14 @@
 
 use crate::{config::Config, console, logs};
 use anyhow::{Context, Result};
-use transport::drain::{self, Drain};
+use transport::{
+    drain::{self, Drain},
+    limit,
+};
 
 /// `weir origin`.
 pub async fn origin(config: Config) -> Result<()> {
-    let drain = start(&config)?;
+    let drain = start(&config.log)?;
     let common = config.common();
     let origin = origin::Origin::load(config.origin, common, drain).await;
     origin.context("the origin cannot start")?.run().await;
@@ -15,7 +18,7 @@ pub async fn origin(config: Config) -> Result<()> {
 
 /// `weir edge`.
 pub async fn edge(config: Config) -> Result<()> {
-    let drain = start(&config)?;
+    let drain = start(&config.log)?;
     let common = config.common();
     let edge = edge::Edge::load(config.edge, common, drain).await;
     edge.context("the edge cannot start")?.run().await;
@@ -24,7 +27,7 @@ pub async fn edge(config: Config) -> Result<()> {
 
 /// `weir scheduler`.
 pub async fn scheduler(config: Config) -> Result<()> {
-    let drain = start(&config)?;
+    let drain = start(&config.log)?;
     let common = config.common();
     let console = Some(console::router());
     let scheduler =
@@ -32,8 +35,12 @@ pub async fn scheduler(config: Config) -> Result<()> {
     scheduler.context("the scheduler cannot start")?.run().await
 }
 
-fn start(config: &Config) -> Result<Drain> {
-    logs::start(&config.log)?;
+/// What comes before any role: logging, descriptors, signals.
+pub fn start(log: &logs::Config) -> Result<Drain> {
+    logs::start(log)?;
+    if let Err(error) = limit::raise_descriptors() {
+        tracing::warn!(%error, "the limit of open files stays as it is: fewer viewers can connect");
+    }
     let drain = Drain::new();
     drain::on_signals(drain.clone())?;
     Ok(drain)

@@ -16,7 +16,8 @@ fn the_console_shows_three_edges_and_plays_from_the_nearest() {
         root.join("web/dist/index.html").exists(),
         "the console is not built: `make setup`"
     );
-    let (base, rtmp) = (port(), port());
+    // The demo takes five ports in a row.
+    let [base, _, _, _, _, rtmp] = std::array::from_fn(|_| port());
     let mut demo = Command::new(env!("CARGO_BIN_EXE_weir"));
     demo.args([
         "demo",

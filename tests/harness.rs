@@ -9,6 +9,7 @@ use std::{
     net::{TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -110,7 +111,7 @@ impl Cluster {
     }
 
     fn start_origin(&mut self, cluster: u16) {
-        let (relay, admin, rtmp) = (udp_port(), port(), self.rtmp);
+        let (relay, admin, rtmp) = (port(), port(), self.rtmp);
         let text = format!(
             "[origin]\nlisten = \"[::]:{rtmp}\"\nrelay_listen = \"[::]:{relay}\"\n\
              relay_public = \"127.0.0.1:{relay}\"\n"
@@ -126,7 +127,7 @@ impl Cluster {
     }
 
     fn start_edge(&mut self, name: &str, lat: f64, lon: f64, cluster: u16, extra: &str) {
-        let (public, relay, admin) = (port(), udp_port(), port());
+        let (public, relay, admin) = (port(), port(), port());
         let text = format!(
             "[edge]\nlisten = \"[::]:{public}\"\npublic_url = \"http://127.0.0.1:{public}\"\n\
              relay_listen = \"[::]:{relay}\"\nrelay_public = \"127.0.0.1:{relay}\"\n{extra}\n\
@@ -384,21 +385,18 @@ pub fn within(patience: Duration, what: &str, mut condition: impl FnMut() -> boo
     }
 }
 
-/// A TCP port that was free a moment ago.
+/// A port free for TCP and UDP, below the range from which the system takes the ports of outgoing connections:
+/// none of those can take it before its node listens.
 pub fn port() -> u16 {
-    TcpListener::bind("[::]:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-fn udp_port() -> u16 {
-    UdpSocket::bind("[::]:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 200) as u16 * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
+        let free = TcpListener::bind(("::", port)).is_ok() && UdpSocket::bind(("::", port)).is_ok();
+        if free {
+            return port;
+        }
+    }
 }
 
 pub struct Answer {

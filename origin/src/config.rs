@@ -41,6 +41,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Of these, from one address (IPv6: one /64).
     pub max_connections_per_address: usize,
+    /// After SIGTERM no more publishers are taken; those that are on air may go on for this long.
+    pub drain: Duration,
     /// Memory for the newest groups of all streams.
     pub cache: Bytes,
 }
@@ -71,6 +73,7 @@ impl Default for Config {
             max_publishers: 1_000,
             max_connections: 4_096,
             max_connections_per_address: 512,
+            drain: Duration::from_secs(30),
             cache: Bytes::from_mib(256),
         }
     }

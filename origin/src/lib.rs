@@ -57,6 +57,8 @@ pub struct Origin {
     plan: watch::Receiver<Arc<Plan>>,
     admin: Admin,
     metrics: Metrics,
+    /// How long publishers may go on after the drain started.
+    grace: Duration,
     drain: Drain,
 }
 
@@ -139,6 +141,7 @@ impl Origin {
             plan,
             admin,
             metrics,
+            grace: config.drain.get(),
             drain,
         })
     }
@@ -148,7 +151,8 @@ impl Origin {
         self.addrs
     }
 
-    /// Serves until the drain is stopped. A drain that has started takes no more publishers.
+    /// Serves until the drain is stopped, which it is within the configured time of its start.
+    /// A drain that has started takes no more publishers.
     pub async fn run(self) {
         let Addrs { rtmp, relay, admin } = self.addrs;
         tracing::info!(node = %self.node, %rtmp, %relay, %admin, "origin listens");
@@ -163,7 +167,12 @@ impl Origin {
         drain.background(sweep(self.registry, self.plan));
         drain.background(self.rtmp.run());
         drain.background(self.relay.run());
-        self.agent.run(drain).await;
+        // The agent's last words come after the stop, so it is no task of the drain.
+        let stop = async {
+            drain.started().await;
+            drain.finish(self.grace).await
+        };
+        tokio::join!(self.agent.run(drain.clone()), stop);
         self.endpoint.close(0_u32.into(), b"stopped");
         // Edges that do not hear of it notice the silence.
         let _ = tokio::time::timeout(GOODBYE, self.endpoint.wait_idle()).await;

@@ -159,10 +159,17 @@ impl Scheduler {
             let collector = collector.clone();
             async move { collector.answer(request).await }
         });
-        tokio::join!(viewers, nodes);
+        let stop = async {
+            drain.started().await;
+            drain.finish(GRACE).await
+        };
+        tokio::join!(viewers, nodes, stop);
         Ok(())
     }
 }
+
+/// Answers take milliseconds; a viewer whose answer takes longer than this asks again elsewhere.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// A registry that goes on where the store says, as the leader of a new epoch.
 async fn registry(config: &Config, store: &dyn Store) -> anyhow::Result<(Registry, u64)> {
