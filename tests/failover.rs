@@ -161,7 +161,8 @@ fn a_second_encoder_takes_over_from_a_frozen_one() {
     eventually("the second encoder takes over", || {
         let running = second.get_or_insert_with(|| ffmpeg::publish(&clips::h264(), &url, &[]));
         if running.0.try_wait().unwrap().is_some() {
-            second = None; // refused: the first had sent something within the last second; it dials again
+            // Refused: the first had sent something within the last second. It dials again.
+            second = None;
             return false;
         }
         cluster

@@ -2,6 +2,7 @@
 
 use crate::harness::{Cluster, EDGES, clips, eventually, ffmpeg, get, request, token};
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::{TcpStream, UdpSocket},
     time::Duration,
@@ -84,34 +85,7 @@ fn bad_input_on_every_port_is_refused_and_disturbs_nobody() {
 
     let url = cluster.play_url("live/show", EDGES[0].3);
     let watching = std::thread::spawn(move || ffmpeg::hashes(&url, Some(25), true));
-    std::thread::scope(|scope| {
-        for port in [
-            cluster.rtmp,
-            edge,
-            scheduler["public"],
-            scheduler["cluster"],
-        ] {
-            scope.spawn(move || {
-                for seed in 1..20 {
-                    attack(port, "random bytes", &garbage(seed, 64 << (seed % 11)));
-                }
-                attack(port, "a connection that says nothing and closes", &[]);
-                attack(port, "a very long line", &[b'A'; 1 << 20]);
-            });
-            scope.spawn(move || slow_loris(port));
-        }
-        let rtmp = cluster.rtmp;
-        scope.spawn(move || rtmp_attacks(rtmp));
-        for name in ["origin", EDGES[0].0] {
-            let relay = cluster.node(name).ports["relay"];
-            scope.spawn(move || {
-                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-                for seed in 1..500 {
-                    let _ = socket.send_to(&garbage(seed, 1200), ("127.0.0.1", relay));
-                }
-            });
-        }
-    });
+    attack_all(&cluster, edge, &scheduler);
     wrong_tokens(&cluster, edge);
 
     let received = watching.join().unwrap();
@@ -146,6 +120,38 @@ fn bad_input_on_every_port_is_refused_and_disturbs_nobody() {
     for name in ["origin", "scheduler", EDGES[0].0] {
         assert!(cluster.node_mut(name).is_running(), "{name} died");
     }
+}
+
+/// Everything at once, on every port that a node opens.
+fn attack_all(cluster: &Cluster, edge: u16, scheduler: &BTreeMap<&str, u16>) {
+    std::thread::scope(|scope| {
+        for port in [
+            cluster.rtmp,
+            edge,
+            scheduler["public"],
+            scheduler["cluster"],
+        ] {
+            scope.spawn(move || {
+                for seed in 1..20 {
+                    attack(port, "random bytes", &garbage(seed, 64 << (seed % 11)));
+                }
+                attack(port, "a connection that says nothing and closes", &[]);
+                attack(port, "a very long line", &[b'A'; 1 << 20]);
+            });
+            scope.spawn(move || slow_loris(port));
+        }
+        let rtmp = cluster.rtmp;
+        scope.spawn(move || rtmp_attacks(rtmp));
+        for name in ["origin", EDGES[0].0] {
+            let relay = cluster.node(name).ports["relay"];
+            scope.spawn(move || {
+                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                for seed in 1..500 {
+                    let _ = socket.send_to(&garbage(seed, 1200), ("127.0.0.1", relay));
+                }
+            });
+        }
+    });
 }
 
 fn memories(cluster: &Cluster) -> Vec<u64> {

@@ -50,7 +50,11 @@ fn redirects_and_resolve_answer_as_players_need() {
             .unwrap()
             .contains(&cluster.node("shanghai").public)
     );
+    resolve_names_the_edge_and_its_fallbacks(&cluster);
+    explain_names_every_edge(&cluster);
+}
 
+fn resolve_names_the_edge_and_its_fallbacks(cluster: &Cluster) {
     let resolve = get(
         &cluster.scheduler,
         &format!("/api/v1/resolve?stream=live/show&ip={}", EDGES[0].3),
@@ -64,7 +68,9 @@ fn redirects_and_resolve_answer_as_players_need() {
         "{json}"
     );
     assert_eq!(json["fallbacks"].as_array().unwrap().len(), 2, "{json}");
+}
 
+fn explain_names_every_edge(cluster: &Cluster) {
     let admin = format!("http://{}", cluster.scheduler_admin);
     let text = weir_says(&[
         "explain",

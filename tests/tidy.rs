@@ -66,7 +66,9 @@ const IMPURE: &[&str] = &[
     "std::thread",
     "async fn",
     ".await",
-    "rand::rng",
+    // The thread's own generator; seeded ones are in `rand::rngs`.
+    "rand::rng()",
+    "rand::random",
     "OsRng",
 ];
 

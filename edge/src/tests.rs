@@ -1,3 +1,5 @@
+//! A whole edge over loopback: who is served, who is sent on, and what is said to whom.
+
 use super::*;
 use crate::fixture::{FRAMES, Feed, Origin, PICTURE_BYTES, SECRET, WITHIN};
 use ::http::{Method, Request, Response, StatusCode, header};

@@ -1,4 +1,4 @@
-//! The relay protocol over quinn: a thin shell around the session.
+//! Hot: the relay protocol over quinn: a thin shell around the session.
 //!
 //! The dialler subscribes ([`Peer`]), the acceptor serves ([`serve`]); a node that does both does
 //! it on two connections. One control stream carries messages, each group its own unidirectional

@@ -1,4 +1,4 @@
-//! Sans-IO: the bytes of `weir/1` (docs/protocols.md, "Relay protocol weir/1").
+//! Sans-IO: Hot: the bytes of `weir/1` (docs/protocols.md, "Relay protocol weir/1").
 //!
 //! Every length is bounded by a constant here, and a claimed length takes little memory by itself.
 //! Bodies may grow in later versions: bytes after the known fields and messages of unknown type are

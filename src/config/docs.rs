@@ -154,13 +154,4 @@ fn cell(text: &str) -> String {
     text.replace('\n', " ").replace('|', "\\|")
 }
 
-const HEAD: &str = "# Configuration
-
-This page is generated from the configuration types by `make docs`; a test keeps them equal.
-
-One file serves every role: `weir origin`, `weir edge` and `weir scheduler` each read the sections they need, `weir config check FILE` checks all of it.
-A text value may be `\"${NAME}\"`, which is replaced by that environment variable.
-An unknown key is refused, and the nearest known one is named.
-Durations are written `\"300ms\"`, `\"5s\"`, `\"2m\"`; sizes `\"256MiB\"`.
-A file to start from (`weir config example` prints it):
-";
+const HEAD: &str = include_str!("head.md");

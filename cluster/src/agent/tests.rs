@@ -1,3 +1,5 @@
+//! The agent against schedulers that answer, fail, refuse and come back.
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

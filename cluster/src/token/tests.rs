@@ -1,3 +1,5 @@
+//! Tokens made by hand and by others: what verifies, and why the rest is refused.
+
 use std::net::IpAddr;
 
 use base64::Engine as _;

@@ -1,3 +1,5 @@
+//! Streams from parents in this process: single flight, linger, loss, loops and bounds.
+
 use std::net::SocketAddr;
 
 use super::*;

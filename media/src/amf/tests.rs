@@ -1,3 +1,5 @@
+//! AMF0 bytes laid out by hand, both ways; and that nothing overruns or nests for ever.
+
 use super::*;
 use proptest::prelude::*;
 

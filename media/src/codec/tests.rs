@@ -1,3 +1,5 @@
+//! Configuration records of real encoders, and what is read of them.
+
 use super::*;
 use bytes::Buf;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What is muxed comes back from the demuxer; payloads are the same memory.
+
 use super::*;
 use crate::amf::Value;
 use crate::codec::Catalog;

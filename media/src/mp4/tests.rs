@@ -1,3 +1,5 @@
+//! Files written here and by others, read back frame by frame.
+
 use super::*;
 use crate::codec::TrackConfig;
 use crate::codec::tests::track;

@@ -1,3 +1,5 @@
+//! The byte budget: what is dropped first, and that it always holds.
+
 use bytes::Bytes;
 use media::frame::{Frame, Kind, TrackId};
 use media::timestamp::Timestamp;

@@ -772,75 +772,61 @@ async fn a_bad_dialler_loses_its_own_connection_and_no_other() {
     assert_eq!(reading.await.unwrap(), groups_of(SHOW));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_bad_acceptor_costs_the_dialler_one_connection() {
+/// What an acceptor does wrong: its messages, the bytes of a group, and what the dialler says to it.
+type Bad = (&'static str, Vec<Message>, Vec<u8>, &'static str);
+
+fn bad_acceptors() -> [Bad; 7] {
     let welcome = |version| Message::Welcome {
         version,
         node: "bad".to_owned(),
     };
-    let accepted = Message::Accepted {
+    let accepted = |hops: &[&str]| Message::Accepted {
         id: 0,
-        hops: vec!["bad".to_owned()],
+        hops: hops.iter().map(|hop| (*hop).to_owned()).collect(),
     };
-    let looped = Message::Accepted {
-        id: 0,
-        hops: vec!["edge".to_owned(), "bad".to_owned()],
+    let group = |what, bytes: &[u8]| {
+        let messages = vec![welcome(1), accepted(&["bad"])];
+        (what, messages, bytes.to_vec(), "Lost")
     };
-    let rows: Vec<(&str, Vec<Message>, Vec<u8>, &str)> = vec![
-        (
-            "a version of its own",
-            vec![welcome(9)],
-            vec![],
-            "connect: Version",
-        ),
-        ("out of turn", vec![hello()], vec![], "connect: OutOfTurn"),
-        ("no answer", vec![welcome(1)], vec![], "subscribe: Timeout"),
-        (
-            "a loop",
-            vec![welcome(1), looped],
-            vec![],
-            "subscribe: Refused(Loop)",
-        ),
-        (
-            "not a group",
-            vec![welcome(1), accepted.clone()],
-            vec![9],
-            "Lost",
-        ),
-        (
-            "an endless header",
-            vec![welcome(1), accepted.clone()],
-            vec![1, 0xc0, 9, 9, 9, 9, 9, 9, 9],
-            "Lost",
-        ),
-        (
-            "a cut header",
-            vec![welcome(1), accepted],
-            vec![1, 20, 0, 1],
-            "Lost",
-        ),
-    ];
-    for (what, messages, group, outcome) in rows {
+    let message = |what, messages, outcome| (what, messages, vec![], outcome);
+    let looped = vec![welcome(1), accepted(&["edge", "bad"])];
+    [
+        message("a version of its own", vec![welcome(9)], "connect: Version"),
+        message("out of turn", vec![hello()], "connect: OutOfTurn"),
+        message("no answer", vec![welcome(1)], "subscribe: Timeout"),
+        message("a loop", looped, "subscribe: Refused(Loop)"),
+        group("not a group", &[9]),
+        group("an endless header", &[1, 0xc0, 9, 9, 9, 9, 9, 9, 9]),
+        group("a cut header", &[1, 20, 0, 1]),
+    ]
+}
+
+/// Takes one connection, says the messages and the group, and waits for the end.
+async fn accept_badly(bad: Endpoint, messages: Vec<Message>, group: Vec<u8>) {
+    let connection = bad.accept().await.unwrap().await.unwrap();
+    let (mut send, mut receive) = connection.accept_bi().await.unwrap();
+    let mut buffer = [0; 100];
+    receive.read(&mut buffer).await.unwrap();
+    send.write_all(&bytes_of(&messages[..1])).await.unwrap();
+    if messages.len() > 1 {
+        receive.read(&mut buffer).await.unwrap();
+        send.write_all(&bytes_of(&messages[1..])).await.unwrap();
+    }
+    if !group.is_empty() {
+        let mut stream = connection.open_uni().await.unwrap();
+        stream.write_all(&group).await.unwrap();
+        let _ = stream.finish();
+    }
+    connection.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_acceptor_costs_the_dialler_one_connection() {
+    for (what, messages, group, outcome) in bad_acceptors() {
         let world = World::new(13, Link::default());
         let (bad, edge) = (world.endpoint(), world.node("edge"));
         let addr = bad.local_addr().unwrap();
-        let serving = tokio::spawn(async move {
-            let connection = bad.accept().await.unwrap().await.unwrap();
-            let (mut send, mut receive) = connection.accept_bi().await.unwrap();
-            let mut buffer = [0; 100];
-            receive.read(&mut buffer).await.unwrap();
-            send.write_all(&bytes_of(&messages[..1])).await.unwrap();
-            if messages.len() > 1 {
-                receive.read(&mut buffer).await.unwrap();
-                send.write_all(&bytes_of(&messages[1..])).await.unwrap();
-            }
-            if !group.is_empty() {
-                let mut stream = connection.open_uni().await.unwrap();
-                stream.write_all(&group).await.unwrap();
-                let _ = stream.finish();
-            }
-            connection.closed().await
-        });
+        let serving = tokio::spawn(accept_badly(bad, messages, group));
         let track = new_track();
         let said = match Peer::connect(&edge.endpoint, addr, "edge").await {
             Err(error) => format!("connect: {error:?}"),

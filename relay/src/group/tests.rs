@@ -1,3 +1,5 @@
+//! One group: appending, ending, aborting, and its limits.
+
 use bytes::Bytes;
 use media::frame::{Kind, TrackId};
 use media::timestamp::Timestamp;

@@ -1,3 +1,5 @@
+//! Readers of tracks that grow, lose groups, stall and end.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Both ends of a session driven by hand: subscriptions, refusals, loops, announcements, lateness.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,3 +1,5 @@
+//! Tracks: order, windows, evictions and endings.
+
 use bytes::Bytes;
 use media::frame::{Frame, Kind, TrackId};
 use media::timestamp::Timestamp;

@@ -1,3 +1,5 @@
+//! Messages and group streams to bytes and back, cut anywhere, and bytes that are neither.
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};

@@ -1,3 +1,5 @@
+//! Databases of both schemas made on the spot, zones, centres, and files that change.
+
 use std::collections::BTreeMap;
 
 use maxminddb_writer::Database as Writer;

@@ -1,3 +1,5 @@
+//! Requests to locations: tokens, proxies, queries, refusals, and no open redirect.
+
 use cluster::config::Secret;
 use cluster::node::{NodeId, Place};
 use cluster::plan::Health;

@@ -1,3 +1,5 @@
+//! A whole scheduler over loopback: nodes over mutual TLS, viewers, operators.
+
 use std::time::Duration;
 
 use ::http::{HeaderMap, Method, Request, StatusCode, header};

@@ -1,3 +1,5 @@
+//! Decisions as tables: who wins, why each other edge lost, and how viewers spread.
+
 use super::*;
 use crate::geo::{Point, Source};
 use crate::snapshot::fixture::{
@@ -91,30 +93,26 @@ fn the_nearest_usable_edge_wins_and_each_other_one_says_why_it_lost() {
         ),
     ];
     for (name, change, exclude, lost) in rows {
-        let snapshot = world(change);
-        let decision = steer(
-            &snapshot,
-            &Viewer {
-                exclude,
-                ..viewer(PARIS)
-            },
-        );
-        let seen: Vec<_> = decision
-            .candidates
-            .iter()
-            .map(|candidate| candidate.lost)
-            .collect();
-        assert_eq!(seen, lost, "{name}");
-        let usable = lost
-            .iter()
-            .filter(|lost| matches!(lost, None | Some(Farther)))
-            .count();
-        assert_eq!(decision.edges().count(), usable, "{name}");
-        assert_eq!(decision.chosen().unwrap().lost, None, "{name}");
-        for candidate in &decision.candidates {
-            let usable = matches!(candidate.lost, None | Some(Farther));
-            assert_eq!(candidate.score.is_some(), usable, "{name}");
-        }
+        check_reasons(name, &world(change), exclude, &lost);
+    }
+}
+
+/// A viewer in Paris: why each edge loses, and that the others can be used.
+fn check_reasons(name: &str, snapshot: &Snapshot, exclude: &str, lost: &[Option<Reason>]) {
+    let viewer = Viewer {
+        exclude,
+        ..viewer(PARIS)
+    };
+    let decision = steer(snapshot, &viewer);
+    let seen: Vec<_> = decision.candidates.iter().map(|it| it.lost).collect();
+    assert_eq!(seen, lost, "{name}");
+    assert_eq!(decision.chosen().unwrap().lost, None, "{name}");
+    let usable = |lost: &Option<Reason>| matches!(lost, None | Some(Reason::Farther));
+    let count = lost.iter().filter(|lost| usable(lost)).count();
+    assert_eq!(decision.edges().count(), count, "{name}");
+    for candidate in &decision.candidates {
+        let scored = candidate.score.is_some();
+        assert_eq!(scored, usable(&candidate.lost), "{name}");
     }
 }
 

@@ -1,3 +1,5 @@
+//! Bodies polled by hand in virtual time: gathering, stalls, ends, and payloads by reference.
+
 use super::*;
 use crate::fixture::Feed;
 use crate::meter::Metrics;

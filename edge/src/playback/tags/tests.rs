@@ -1,3 +1,5 @@
+//! What one viewer's stream holds, read back by the demuxer: starts, skips, breaks and ends.
+
 use super::*;
 use crate::fixture::{FRAMES, Feed, catalog};
 use media::flv::{Demuxer, Event};

@@ -1,3 +1,5 @@
+//! The WebSocket's two halves over a pipe: messages, pings, goodbyes and breaches.
+
 use super::*;
 use crate::fixture::{FRAMES, Feed};
 use crate::meter::Metrics;

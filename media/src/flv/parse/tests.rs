@@ -1,3 +1,5 @@
+//! Tag bodies laid out by hand, legacy and enhanced, and the event of each.
+
 use super::*;
 use crate::flv::script_body;
 use crate::flv::tests::{ASC, AVCC, config, frame};

@@ -1,3 +1,5 @@
+//! Nodes that report, fall silent, restart and leave, and the streams and orders that go with them.
+
 use cluster::plan::Mark;
 
 use super::*;
