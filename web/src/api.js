@@ -1,23 +1,53 @@
-// The admin API as the console uses it. A token in the page's fragment (#token=...) is sent with each call
-// and never leaves this origin.
+// The admin API as the console uses it. The admin token comes from the page's fragment (#token=...), else from this
+// tab's storage; it is sent with each call to this origin and nowhere else.
 
-const token = new URLSearchParams(location.hash.slice(1)).get("token");
 const TIMEOUT_MS = 5000; // a console that hangs is worse than one that says so
+const KEY = "weir.token";
 
-async function call(path, method = "GET") {
-  const response = await fetch(path, {
-    method,
-    headers: token ? { authorization: `Bearer ${token}` } : {},
-    signal: AbortSignal.timeout(TIMEOUT_MS),
-  });
-  if (!response.ok) {
-    const problem = await response.json().catch(() => ({}));
-    throw new Error(problem.detail ?? problem.title ?? `${method} ${path}: ${response.status}`);
+let token = new URLSearchParams(location.hash.slice(1)).get("token") ?? sessionStorage.getItem(KEY);
+if (token) remember(token);
+addEventListener("hashchange", () => location.reload()); // an address with another token was pasted
+
+/** An answer that is not a success; `status` is 0 when nobody answered. */
+export class Fault extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
   }
-  return response.headers.get("content-type")?.includes("json") ? response.json() : null;
+}
+
+export const hasToken = () => Boolean(token);
+
+/** Keeps the token in this tab's storage and in the fragment, so that the address can be used again. */
+export function remember(given) {
+  token = given;
+  sessionStorage.setItem(KEY, given);
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  fragment.set("token", given);
+  history.replaceState(null, "", `#${fragment}`);
 }
 
 export const overview = () => call("api/v1/overview");
 export const places = () => call("api/v1/places");
+export const explain = (stream, from) => call(`api/v1/explain?${new URLSearchParams({ stream, from })}`);
 export const drain = (node, on) =>
   call(`api/v1/nodes/${encodeURIComponent(node)}/drain`, on ? "POST" : "DELETE");
+
+/** Where the public listener takes a viewer with this query to be. */
+export const resolve = (publicUrl, query) => send(`${publicUrl}/api/v1/resolve?${new URLSearchParams(query)}`, {});
+
+const call = (path, method = "GET") =>
+  send(path, { method, headers: token ? { authorization: `Bearer ${token}` } : {} });
+
+async function send(url, options) {
+  let response;
+  try {
+    response = await fetch(url, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  } catch {
+    throw new Fault(0, "the scheduler does not answer");
+  }
+  const isJson = response.headers.get("content-type")?.includes("json");
+  const body = isJson ? await response.json().catch(() => ({})) : null;
+  if (!response.ok) throw new Fault(response.status, body?.detail || body?.title || `${url}: ${response.status}`);
+  return body;
+}

@@ -13,6 +13,9 @@ const step = (value, units, base) => {
 export const bits = (bps) => step(bps ?? 0, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"], 1000);
 export const count = (n) => (n ?? 0).toLocaleString("en-GB");
 export const percent = (share) => `${Math.round((share ?? 0) * 100)} %`;
+export const kilometres = (km) => `${count(Math.round(km))} km`;
+export const milliseconds = (ms) => `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
+export const seconds = (s) => `${s.toFixed(1)} s`;
 
 export function duration(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));

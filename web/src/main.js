@@ -2,114 +2,124 @@
 
 import "./style.css";
 import * as api from "./api.js";
-import { el, options, terms } from "./dom.js";
-import { bits, count, duration, percent } from "./format.js";
+import { Table, terms, text } from "./dom.js";
+import { bits, count, duration, milliseconds, percent } from "./format.js";
+import { askForToken } from "./gate.js";
 import { WorldMap } from "./map.js";
-import { Player } from "./player.js";
+import { Watch } from "./watch.js";
 
 const REFRESH_MS = 1000; // the nodes' telemetry has the same step
+const SAY_MS = 6000; // long enough to read a line
 const $ = (id) => document.getElementById(id);
 
-const map = new WorldMap($("map"));
 let world = { nodes: [], streams: [], links: [], public_url: "" };
-let places = [];
-let watching = null; // {edge}
+let heard = null;
+let saidUntil = 0;
 
-const player = new Player($("video"), ({ state, served, stats }) => {
-  const edge = served && world.nodes.find((n) => n.public_url && served.startsWith(`${n.public_url}/`));
-  watching = { edge: edge?.id };
-  $("watch").dataset.edge = edge?.id ?? "";
-  $("notice").textContent = state === "playing" ? "" : state;
-  terms($("playing"), [
-    ["Served by", edge ? edge.place?.name || edge.id : "…"],
-    ["Receiving", stats ? bits(stats.speed * 8000) : "…"],
-    ["Pictures", stats ? `${count(stats.decodedFrames)} shown, ${count(stats.droppedFrames)} dropped` : "…"],
-  ]);
+const map = new WorldMap($("map"));
+const watch = new Watch(() => drawMap());
+const nodes = new Table($("nodes").querySelector("tbody"), {
+  key: (node) => node.id,
+  empty: "no node has registered yet",
+  columns: [
+    { text: (node) => node.id },
+    { text: (node) => node.role, class: "wide" },
+    { text: health, class: (node) => `health ${node.health}` },
+    { text: (node) => count(node.viewers), class: "n" },
+    { text: (node) => bits(node.egress_bps), class: "n" },
+    { text: (node) => percent(node.load), class: "n wide" },
+    { text: (node) => percent(node.cpu), class: "n wide wider" },
+    { text: relay, class: "n wide" },
+    { button: drainButton, class: "n" },
+  ],
 });
-
-$("controls").addEventListener("submit", (event) => {
-  event.preventDefault();
-  start();
+const streams = new Table($("streams").querySelector("tbody"), {
+  key: (stream) => stream.key,
+  empty: "nothing is on air",
+  columns: [
+    { text: (stream) => stream.key },
+    { text: (stream) => stream.tracks.map(track).join(", "), class: "wide" },
+    { text: (stream) => stream.origin, class: "wide" },
+    { text: (stream) => bits(stream.bitrate_bps), class: "n" },
+    { text: (stream) => count(stream.viewers), class: "n" },
+    { text: (stream) => duration(Date.now() - stream.started_ms), class: "n" },
+  ],
 });
-$("place").addEventListener("change", start);
-$("stream").addEventListener("change", start);
-$("sound").addEventListener("click", () => {
-  $("video").muted = !$("video").muted;
-  $("sound").setAttribute("aria-pressed", String(!$("video").muted));
-});
-
-function start() {
-  const stream = $("stream").value;
-  if (!stream) return;
-  const address = $("place").value;
-  player.play(`${publicUrl()}/${stream}.flv${address ? `?ip=${encodeURIComponent(address)}` : ""}`);
-}
-
-/** The scheduler's public URL, by the name under which this page was reached when that is not this machine alone. */
-const publicUrl = () => world.public_url.replace(/\/$/, "");
 
 async function refresh() {
   try {
+    if (!watch.hasPlaces) {
+      watch.places(await api.places());
+      watch.hasPlaces = true;
+    }
     world = await api.overview();
-    $("status").textContent = "";
-    $("status").className = "";
+    heard = Date.now();
     draw();
-  } catch (error) {
-    $("status").textContent = `the scheduler does not answer: ${error.message}`;
-    $("status").className = "bad";
+    await watch.update(world);
+  } catch (fault) {
+    if (fault.status === 401) await askForToken();
+    else trouble(fault);
   }
   setTimeout(refresh, REFRESH_MS);
 }
 
 function draw() {
-  const edges = world.nodes.filter((n) => n.role === "edge");
+  document.body.classList.remove("stale");
+  if (Date.now() > saidUntil) say("", false, 0);
+  const edges = world.nodes.filter((node) => node.role === "edge");
   terms($("totals"), [
     ["Viewers", count(sum(edges, "viewers"))],
     ["Egress", bits(sum(edges, "egress_bps"))],
     ["Streams", count(world.streams.length)],
-    ["Edges up", `${edges.filter((n) => n.health === "up").length} of ${edges.length}`],
+    ["Edges up", `${edges.filter((node) => node.health === "up").length} of ${edges.length}`],
   ]);
-  map.show(world.nodes, world.links, places.find((p) => p.address === $("place").value), watching?.edge);
-  options($("stream"), world.streams.map((s) => [s.key, s.key]));
-  $("nodes").querySelector("tbody").replaceChildren(...world.nodes.map(nodeRow));
-  $("streams").querySelector("tbody").replaceChildren(...rows(world.streams.map(streamRow), 6, "nothing is on air"));
+  nodes.show(world.nodes);
+  streams.show(world.streams);
+  drawMap();
 }
 
-function nodeRow(node) {
+function drawMap() {
+  map.show(world.nodes, world.links, watch.where, watch.edge);
+}
+
+/** What was last known stays on the page, marked as old. */
+function trouble(fault) {
+  document.body.classList.add("stale");
+  const age = heard === null ? "" : `; this is ${Math.round((Date.now() - heard) / 1000)} s old, pictures go on without it`;
+  say(fault.status ? `The scheduler says: ${fault.message}` : `The scheduler does not answer${age}.`, true, 0);
+}
+
+function say(words, isBad, forMs) {
+  text($("status"), words);
+  $("status").classList.toggle("bad", isBad);
+  saidUntil = Date.now() + forMs;
+}
+
+function drainButton(node) {
+  if (node.role !== "edge" || node.health === "down") return null;
   const drained = node.health === "draining";
-  const button = node.role !== "edge" ? "" : el("button", {
-    type: "button",
-    title: drained ? "let this edge take new viewers again" : "send no new viewers to this edge",
-    onclick: () => api.drain(node.id, !drained).catch((error) => ($("status").textContent = error.message)),
-  }, drained ? "Undo" : "Drain");
-  return el("tr", {},
-    el("td", {}, node.id),
-    el("td", {}, node.role),
-    el("td", {}, el("span", { class: `health ${node.health}` }, node.health)),
-    el("td", { class: "n" }, count(node.viewers)),
-    el("td", { class: "n" }, bits(node.egress_bps)),
-    el("td", { class: "n" }, percent(node.cpu)),
-    el("td", { class: "n" }, button));
+  return {
+    text: drained ? "Undo" : "Drain",
+    title: drained ? `let ${node.id} take new viewers again` : `send no new viewers to ${node.id}`,
+    press: () =>
+      api.drain(node.id, !drained).then(
+        () => say(drained ? `${node.id} takes viewers again.` : `${node.id} takes no new viewers; those it has go on.`, false, SAY_MS),
+        (fault) => say(fault.message, true, SAY_MS),
+      ),
+  };
 }
 
-function streamRow(stream) {
-  const tracks = stream.tracks.map((t) => (t.width ? `${t.codec_string} ${t.width}×${t.height}` : `${t.codec_string} ${t.sample_rate / 1000} kHz`));
-  return el("tr", {},
-    el("td", {}, stream.key),
-    el("td", {}, tracks.join(", ")),
-    el("td", {}, stream.origin),
-    el("td", { class: "n" }, bits(stream.bitrate_bps)),
-    el("td", { class: "n" }, count(stream.viewers)),
-    el("td", { class: "n" }, duration(Date.now() - stream.started_ms)));
+function health(node) {
+  return node.health === "down" ? `down, ${duration(node.seen_ms_ago)}` : node.health;
 }
 
-const rows = (list, columns, empty) => (list.length ? list : [el("tr", {}, el("td", { colspan: columns, class: "empty" }, empty))]);
+function relay(node) {
+  const links = world.links.filter((link) => link.to === node.id);
+  return links.map((link) => `${link.from} ${milliseconds(link.rtt_ms)}`).join(", ") || "–";
+}
+
+const track = (it) =>
+  it.width ? `${it.codec_string} ${it.width}×${it.height}` : `${it.codec_string} ${it.sample_rate / 1000} kHz`;
 const sum = (list, field) => list.reduce((total, item) => total + (item[field] ?? 0), 0);
 
-async function load() {
-  places = await api.places().catch(() => []);
-  options($("place"), [["", "my own place"], ...places.map((p) => [p.address, p.name])]);
-  await refresh();
-  start();
-}
-load();
+refresh();

@@ -1,0 +1,50 @@
+// Why the scheduler sends a viewer where it does: every edge with what counted, as `weir explain` prints it.
+
+import { Table, text } from "./dom.js";
+import { kilometres, milliseconds, percent } from "./format.js";
+
+const WHY = {
+  nearest: "the nearest usable edge",
+  less_loaded: "the less loaded of two equally near edges",
+  kept: "equally near, and the viewer was there before",
+};
+const LOST = {
+  down: "down: silent or gone",
+  draining: "draining: takes no new viewers",
+  excluded: "excluded by the viewer",
+  viewers_full: "full: viewers at the limit",
+  egress_full: "full: egress at the limit",
+  farther: "farther away",
+  not_drawn: "as near, but not drawn",
+  busier: "as near, but busier",
+  kept_elsewhere: "as near; the viewer stays",
+};
+const MOST = 12; // of hundreds of edges the nearest tell the story
+
+export class Explain {
+  constructor(section) {
+    this.sentence = section.querySelector("p");
+    this.table = new Table(section.querySelector("tbody"), {
+      key: (it) => it.edge,
+      empty: "no edge is known",
+      mark: (it) => (it.lost ? "" : "chosen"),
+      columns: [
+        { text: (it) => it.place || it.edge },
+        { text: (it) => kilometres(it.distance_km), class: "n" },
+        { text: (it) => milliseconds(it.rtt_ms), class: "n" },
+        { text: (it) => percent(it.load), class: "n" },
+        { text: (it) => (it.lost ? LOST[it.lost] ?? it.lost : "chosen") },
+      ],
+    });
+  }
+
+  /** `avoided` are the edges that the player asks not to be sent to. */
+  show({ place, reason, candidates }, avoided) {
+    const named = [place.name, place.country].filter(Boolean).join(", ");
+    const where = named ? `${named}${place.approximate ? ", roughly" : ""}` : "place unknown";
+    const answer = reason ? `${candidates[0].edge}, ${WHY[reason] ?? reason}` : "no edge can take it";
+    const but = avoided.length ? ` This page's player avoids ${avoided.join(", ")} for now: the connection there failed.` : "";
+    text(this.sentence, `A viewer at ${place.address} (${where}) is sent to ${answer}.${but}`);
+    this.table.show(candidates.slice(0, MOST));
+  }
+}
