@@ -25,6 +25,8 @@ use transport::{quic, tls::Identity};
 
 const PICTURES_PER_S: u64 = 25;
 const SECONDS: u64 = 10;
+/// Two groups of the largest case: what a subscriber holds is not what is compared.
+const SUBSCRIBER_CACHE: usize = 2 << 20;
 const CASES: [(usize, u64); 3] = [(20, 2_000_000), (60, 8_000_000), (200, 1_000_000)];
 
 fn main() {
@@ -194,7 +196,7 @@ async fn weir_case(
         let peer = driver::Peer::connect(&client, addr, &format!("edge{number}"))
             .await
             .expect("connects");
-        let (into, consumer) = track::new(&Cache::new(16 << 20), None).expect("a track");
+        let (into, consumer) = track::new(&Cache::new(SUBSCRIBER_CACHE), None).expect("a track");
         let subscription = peer
             .subscribe("live/x", &[], wire::Start::Latest, into)
             .await

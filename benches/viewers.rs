@@ -1,6 +1,7 @@
 //! A thousand viewers of one 2 Mbit/s stream over two edges for 20 s: real processes, each frame compared with the source.
 
-#![allow(dead_code)] // the cluster is the integration tests' own; this uses a part of it
+// The cluster is the integration tests' own; this uses a part of it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 #[path = "../tests"]
 mod cluster {
@@ -10,7 +11,8 @@ mod cluster {
 use cluster::harness::{Cluster, EDGES, clips, ffmpeg, weir};
 
 fn main() {
-    let cluster = Cluster::start(2);
+    // Without limits: 500 viewers of 2 Mbit/s are just past the default of 1 Gbit/s.
+    let cluster = Cluster::with(2, "capacity = { egress_mbps = 0, viewers = 0 }");
     let clip = clips::at_rate(2000);
     let _publisher = ffmpeg::publish(&clip, &cluster.publish_url("live/show"), &[]);
     cluster.wait_on_air("live/show");

@@ -9,4 +9,5 @@ mod harness;
 mod hostile;
 mod operate;
 mod publish_play;
+mod soak;
 mod tidy;
