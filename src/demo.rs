@@ -61,10 +61,16 @@ pub async fn run(options: Options) -> Result<()> {
     let origin = demo.origin(&drain).await?;
     let mut nodes = JoinSet::new();
     nodes.spawn(scheduler.run());
-    nodes.spawn(async { Ok(origin.run().await) });
+    nodes.spawn(async {
+        origin.run().await;
+        Ok(())
+    });
     for number in 0..EDGES {
         let edge = demo.edge(number, &drain).await?;
-        nodes.spawn(async { Ok(edge.run().await) });
+        nodes.spawn(async {
+            edge.run().await;
+            Ok(())
+        });
     }
     tokio::spawn(keep_on_air(
         demo.publish_url("live/demo")?,

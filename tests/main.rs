@@ -1,6 +1,7 @@
 //! The one integration-test binary: real nodes, real programs, on loopback.
 
-#![allow(unreachable_pub)] // a test binary has no outside: `pub` says that other files use it
+// A test binary has no outside: `pub` says that other files use it. A helper that fails fails its test.
+#![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod browser;
 mod failover;
