@@ -80,7 +80,7 @@ pub struct Cluster {
     /// it; whoever knows it can join. Best written `"${WEIR_SECRET}"` and kept out of the file.
     pub secret: Secret,
     /// Where this node reports, as the schedulers' cluster listeners:
-    /// `["https://10.0.0.1:7900"]`. Several are tried in turn; one that answers is enough.
+    /// `["https://10.0.0.1:7700"]`. Several are tried in turn; one that answers is enough.
     /// While none answers, the node goes on with the last plan it was given.
     pub schedulers: Vec<String>,
     /// Certificates of your own instead of those that nodes make from the secret.
@@ -188,7 +188,7 @@ mod tests {
             place = { lat = 50.1, lon = 8.7, name = "Frankfurt", country = "DE" }
             [cluster]
             secret = "a long enough secret"
-            schedulers = ["https://10.0.0.1:7900"]
+            schedulers = ["https://10.0.0.1:7700"]
             tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem" }
             [tokens]
             keys = [{ kid = "2026", secret = "0123456789abcdef0123456789abcdef" }]
