@@ -21,8 +21,8 @@ use crate::stream::StreamKey;
 pub struct Config {
     /// Keys that sign and verify tokens: the first signs, both verify.
     /// Leave this out and every node derives the same key from `[cluster] secret`.
-    /// To replace a key, put the new one first and keep the old one second on all nodes until the
-    /// last token signed with it has expired; then remove it.
+    /// To replace a key, add the new one second on all nodes, then put it first, and remove the old
+    /// one when the last token signed with it has expired.
     pub keys: Vec<KeyConfig>,
     /// `"required"`: a publisher must present a token.
     /// `"open"`: whoever reaches the port may publish.
