@@ -12,19 +12,19 @@ use std::sync::Arc;
 use cluster::node::{Capacity, NodeId};
 use cluster::plan::{Health, Plan};
 use cluster::token::{Action, Attempt, Claims, Gate, Refusal};
-use fastwebsockets::upgrade::{is_upgrade_request, upgrade};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use transport::clock::Clock;
 use transport::drain::Drain;
-use transport::http::{Body, Incoming, body, empty, full, peer, problem};
+use transport::http::{Body, Incoming, body, empty, full, on_upgrade, peer, problem};
 
 use crate::admit::{Asked, Load, Reason, Verdict, admit};
 use crate::meter::{Metrics, Rate};
 use crate::playback::tags::Tags;
-use crate::playback::{Terms, flv, websocket};
+use crate::playback::websocket::{self, handshake};
+use crate::playback::{Terms, flv};
 use crate::upstream::{Failure, Upstream};
 use crate::viewer::{Place, Protocol, Viewers};
 use request::{Invalid, Wish};
@@ -178,28 +178,18 @@ impl Public {
             }
         };
         let tags = Tags::new(joined.track, wish.hevc, self.terms.skip_after);
-        if !is_upgrade_request(&request) {
+        if !handshake::is_asked(request.version(), request.headers()) {
             let viewer = place.watch(Protocol::Flv, joined.lease);
             return media(body(flv::Body::new(tags, viewer, self.terms, &self.drain)));
         }
-        match upgrade(request) {
-            Ok((response, upgraded)) => {
-                let viewer = place.watch(Protocol::WebSocket, joined.lease);
-                self.drain
-                    .spawn(websocket::serve(upgraded, tags, viewer, self.terms));
-                response.map(body)
-            }
-            Err(error) => {
-                let detail = error.to_string();
-                let mut response = problem(StatusCode::UPGRADE_REQUIRED, "no websocket", &detail);
-                // RFC 6455, section 4.4.
-                let version = HeaderValue::from_static("13");
-                response
-                    .headers_mut()
-                    .insert(header::SEC_WEBSOCKET_VERSION, version);
-                response
-            }
-        }
+        let Some(answer) = handshake::accept(request.headers()) else {
+            return no_websocket();
+        };
+        let viewer = place.watch(Protocol::WebSocket, joined.lease);
+        let upgrade = on_upgrade(request);
+        self.drain
+            .spawn(websocket::serve(upgrade, tags, viewer, self.terms));
+        answer.map(|()| empty())
     }
 
     fn greeting(&self) -> Response<Body> {
@@ -245,6 +235,17 @@ fn unavailable(failure: Failure) -> Response<Body> {
             &failure.to_string(),
         ),
     }
+}
+
+/// RFC 6455, section 4.4.
+fn no_websocket() -> Response<Body> {
+    let detail = "send Sec-WebSocket-Key and Sec-WebSocket-Version: 13";
+    let mut response = problem(StatusCode::UPGRADE_REQUIRED, "no websocket", detail);
+    let version = HeaderValue::from_static(handshake::VERSION);
+    response
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_VERSION, version);
+    response
 }
 
 fn not_found(detail: &str) -> Response<Body> {

@@ -1,28 +1,31 @@
 //! Hot: WebSocket-FLV: the same tags in binary messages (RFC 6455).
 //!
 //! A message holds whole tags, as many as were there; players join messages, so where they begin means nothing.
-//! Messages are framed here, because a server's frames are unmasked (section 5.1): a head before the payloads, and one
-//! vectored write takes them all by reference. Reading, where masks and control frames are, is the library's.
+//! A server's frames are unmasked (section 5.1): a head before the payloads, and one vectored write takes them all by
+//! reference.
 //! A peer that does not take what is written is given up by the connection's own deadline.
+
+mod frame;
+pub(crate) mod handshake;
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use fastwebsockets::upgrade::UpgradeFut;
-use fastwebsockets::{Frame, OpCode, Role, WebSocketError, WebSocketRead, after_handshake_split};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, sink, split};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use transport::http::{OnUpgrade, TokioIo};
 
 use super::Terms;
 use super::tags::{Pieces, Tags};
 use crate::viewer::{Closed, Viewer};
+use frame::{Code, head};
 
 /// Serves a viewer once its connection is upgraded, to the end.
-pub async fn serve(upgrade: UpgradeFut, tags: Tags, viewer: Viewer, terms: Terms) {
+pub async fn serve(upgrade: OnUpgrade, tags: Tags, viewer: Viewer, terms: Terms) {
     match timeout(UPGRADE_WITHIN, upgrade).await {
-        Ok(Ok(socket)) => play(socket.into_inner(), tags, viewer, terms).await,
+        Ok(Ok(socket)) => play(TokioIo::new(socket), tags, viewer, terms).await,
         Ok(Err(error)) => tracing::debug!(%error, "no websocket"),
         Err(_) => tracing::debug!("no websocket in time"),
     }
@@ -35,35 +38,41 @@ where
 {
     let (read, write) = split(io);
     let (replies, owed) = mpsc::channel(MAX_REPLIES);
-    let mut reading = after_handshake_split(read, sink(), Role::Server).0;
-    reading.set_max_message_size(MAX_MESSAGE);
     let why = tokio::select! {
         why = send(write, owed, tags, &mut viewer, terms) => why,
-        _ = listen(reading, replies) => Closed::Left,
+        _ = listen(read, replies) => Closed::Left,
     };
     viewer.close(why);
 }
 
-/// Reads what the viewer sends, which is of no interest but for pings and its goodbye.
-async fn listen<R>(
-    mut reading: WebSocketRead<R>,
-    replies: mpsc::Sender<Reply>,
-) -> Result<(), WebSocketError>
+/// Reads what the viewer sends, which is of no interest but for pings and its goodbye. Ends when it is gone.
+async fn listen<R>(mut read: R, replies: mpsc::Sender<Reply>) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
 {
-    let mut reply = |frame: Frame<'_>| {
-        let reply = (frame.opcode, Bytes::copy_from_slice(&frame.payload));
-        let replies = replies.clone();
-        async move { replies.send(reply).await }
-    };
-    while reading.read_frame(&mut reply).await?.opcode != OpCode::Close {}
-    // The goodbye is answered by the writer, who then ends the connection.
-    std::future::pending().await
+    let mut input = BytesMut::new();
+    loop {
+        while let Some((code, payload)) = frame::read(&mut input).map_err(io::Error::other)? {
+            let reply = match code {
+                Code::Ping => (Code::Pong, payload),
+                Code::Close => (Code::Close, payload),
+                Code::Continuation | Code::Text | Code::Binary | Code::Pong => continue,
+            };
+            replies.send(reply).await.map_err(io::Error::other)?;
+            if code == Code::Close {
+                // It is answered by the writer, who then ends the connection.
+                return std::future::pending().await;
+            }
+        }
+        input.reserve(READ_BYTES);
+        if read.read_buf(&mut input).await? == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// A control frame to send: its code and payload.
-type Reply = (OpCode, Bytes);
+type Reply = (Code, Bytes);
 
 async fn send<W>(
     mut write: W,
@@ -84,7 +93,7 @@ where
                 let mut reply = Pieces::default();
                 reply.push(payload);
                 let written = write_message(&mut write, code, &mut reply).await;
-                if code == OpCode::Close {
+                if code == Code::Close {
                     return Closed::Left;
                 }
                 written
@@ -92,14 +101,14 @@ where
             filled = filling => match filled {
                 Some(filled) => {
                     viewer.sent(&filled);
-                    let written = write_message(&mut write, OpCode::Binary, &mut message).await;
+                    let written = write_message(&mut write, Code::Binary, &mut message).await;
                     rest(&tags, terms.gathering(viewer.among())).await;
                     written
                 }
                 None => {
                     let mut normal = Pieces::default();
                     normal.push(Bytes::from_static(&CLOSE_NORMAL));
-                    let _ = write_message(&mut write, OpCode::Close, &mut normal).await;
+                    let _ = write_message(&mut write, Code::Close, &mut normal).await;
                     return Closed::Ended;
                 }
             },
@@ -120,34 +129,14 @@ async fn rest(tags: &Tags, gathering: Duration) {
 }
 
 /// Writes the payload as one unmasked message, by reference.
-async fn write_message<W>(write: &mut W, code: OpCode, payload: &mut Pieces) -> io::Result<()>
+async fn write_message<W>(write: &mut W, code: Code, payload: &mut Pieces) -> io::Result<()>
 where
     W: AsyncWrite + Unpin,
 {
-    payload.push_front(head(code, bytes::Buf::remaining(payload)));
+    payload.push_front(head(code, payload.remaining()));
     write.write_all_buf(payload).await?;
     write.flush().await
 }
-
-/// The head of a final, unmasked frame (RFC 6455, section 5.2).
-fn head(code: OpCode, length: usize) -> Bytes {
-    let mut head = BytesMut::with_capacity(10);
-    head.put_u8(FIN | code as u8);
-    match length {
-        0..=125 => head.put_u8(length as u8),
-        126..=0xFFFF => {
-            head.put_u8(126);
-            head.put_u16(length as u16);
-        }
-        _ => {
-            head.put_u8(127);
-            head.put_u64(length as u64);
-        }
-    }
-    head.freeze()
-}
-
-const FIN: u8 = 0x80;
 
 /// Status 1000, "normal closure" (RFC 6455, section 7.4.1).
 const CLOSE_NORMAL: [u8; 2] = 1000_u16.to_be_bytes();
@@ -155,8 +144,8 @@ const CLOSE_NORMAL: [u8; 2] = 1000_u16.to_be_bytes();
 /// The answer to an upgrade is on its way by then or never: hyper sends it as soon as it is made.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
 
-/// A viewer says nothing longer than a ping.
-const MAX_MESSAGE: usize = 4 << 10;
+/// Room for one read: a viewer says nothing longer than a ping.
+const READ_BYTES: usize = 256;
 
 /// Pongs that wait for the write before them; then reading waits too.
 const MAX_REPLIES: usize = 4;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cluster::stream::StreamKey;
 use prometheus_client::metrics::gauge::Gauge;
-use rand::Rng as _;
+use rand::RngExt as _;
 use relay::driver::{Peer, SubscribeError, Subscription, Why};
 use relay::track::Producer;
 use relay::wire::{Refusal, Start};
