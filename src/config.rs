@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> String {
-        let environment = |name: &str| (name == "SECRET").then(|| "from the environment".into());
+        let environment = |name: &str| (name == "WEIR_SECRET").then(|| "from the environment".into());
         match Config::parse(text, &environment) {
             Ok(config) => format!("{config:?}"),
             Err(error) => format!("{error:#}"),
@@ -122,7 +122,7 @@ mod tests {
     fn the_file_is_checked_and_its_faults_are_explained() {
         let table = [
             ("", "Config"),
-            ("[cluster]\nsecret = \"${SECRET}\"", "Config"),
+            ("[cluster]\nsecret = \"${WEIR_SECRET}\"", "Config"),
             (
                 "[cluster]\nsecret = \"${NOTHING}\"",
                 "environment variable NOTHING",

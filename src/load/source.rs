@@ -139,7 +139,7 @@ mod tests {
             ("scab", &[Right; 4]),
             ("abc", &[Right, Right, Dropped(2)]),
             ("aza", &[Right, Wrong, Dropped(4)]),
-            ("sssc", &[Right, Right, Dropped(4), Right]),
+            ("sssc", &[Right, Right, Dropped(3), Right]),
         ];
         for (received, expect) in table {
             let mut follower = Follower::new(Arc::new(Source::new(&frames("abssc"))));
