@@ -111,7 +111,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> String {
-        let environment = |name: &str| (name == "WEIR_SECRET").then(|| "from the environment".into());
+        let environment =
+            |name: &str| (name == "WEIR_SECRET").then(|| "from the environment".into());
         match Config::parse(text, &environment) {
             Ok(config) => format!("{config:?}"),
             Err(error) => format!("{error:#}"),

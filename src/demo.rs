@@ -136,6 +136,11 @@ impl Demo {
         config.scheduler.cluster_listen = self.cluster;
         config.scheduler.public_url = Some(format!("http://{}:{}", self.host, self.base));
         config.scheduler.allow_ip_override = true;
+        if options.host.is_some() {
+            // A page on another machine may say where it is, too: this is a demonstration.
+            let anybody = ["0.0.0.0/0", "::/0"].map(|all| all.parse().expect("a network"));
+            config.scheduler.trusted_proxies = anybody.into();
+        }
         config.scheduler.places = METROS.iter().map(Metro::watcher).collect();
         config.geo.zones = Some(self.files.path().join("zones.csv"));
         if options.geoip.exists() {

@@ -1,7 +1,7 @@
 //! The console and its player in a real browser, and the transports that browsers use.
 
 use crate::harness::{
-    Cluster, EDGES, clips, eventually,
+    Cluster, EDGES, Share, clips, eventually,
     ffmpeg::{self, Running},
     get, port, token,
 };
@@ -127,10 +127,12 @@ struct Demo {
     _greeting: BufReader<ChildStdout>,
     /// What it says to look at.
     console: String,
+    _share: Share,
 }
 
 impl Demo {
     fn start(arguments: &[&str]) -> Self {
+        let share = Share::some();
         let root = root();
         assert!(
             root.join("web/dist/index.html").exists(),
@@ -155,6 +157,7 @@ impl Demo {
             _process: process,
             _greeting: greeting,
             console,
+            _share: share,
         }
     }
 }

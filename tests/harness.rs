@@ -9,7 +9,10 @@ use std::{
     net::{TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,12 +29,40 @@ pub const EDGES: [(&str, f64, f64, &str); 3] = [
     ("virginia", 38.95, -77.45, "198.51.100.1"),
 ];
 
+/// A test that loads the whole machine takes this for itself; all others share it.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+pub enum Share {
+    Some {
+        _guard: RwLockReadGuard<'static, ()>,
+    },
+    All {
+        _guard: RwLockWriteGuard<'static, ()>,
+    },
+}
+
+impl Share {
+    /// A test that failed while it held the machine left nothing broken in it.
+    pub fn some() -> Self {
+        Self::Some {
+            _guard: MACHINE.read().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    fn all() -> Self {
+        Self::All {
+            _guard: MACHINE.write().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
 pub struct Cluster {
     dir: tempfile::TempDir,
     nodes: BTreeMap<String, Node>,
     pub scheduler: String,
     pub scheduler_admin: String,
     pub rtmp: u16,
+    _share: Share,
 }
 
 pub struct Node {
@@ -51,6 +82,15 @@ impl Cluster {
 
     /// The same; `extra` is added to every edge's `[edge]` section.
     pub fn with(edges: usize, extra: &str) -> Self {
+        Self::build(edges, extra, Share::some())
+    }
+
+    /// The same, while no other cluster runs in this process.
+    pub fn alone(edges: usize) -> Self {
+        Self::build(edges, "", Share::all())
+    }
+
+    fn build(edges: usize, extra: &str, share: Share) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (cluster, rtmp) = (port(), port());
         let mut made = Self {
@@ -59,6 +99,7 @@ impl Cluster {
             scheduler: String::new(),
             scheduler_admin: String::new(),
             rtmp,
+            _share: share,
         };
         made.write_zones();
         made.start_scheduler(cluster);
