@@ -157,6 +157,7 @@ impl Demo {
         let mut config = self.config("origin", &METROS[1])?;
         config.origin.listen = self.rtmp;
         config.origin.relay_listen = free_port()?;
+        config.origin.drain = LEAVE;
         let common = config.common();
         origin::Origin::load(config.origin, common, drain.clone())
             .await
@@ -170,6 +171,7 @@ impl Demo {
         config.edge.listen = (self.bind, port).into();
         config.edge.public_url = Some(format!("http://{}:{port}", self.host));
         config.edge.relay_listen = free_port()?;
+        config.edge.drain = LEAVE;
         let common = config.common();
         edge::Edge::load(config.edge, common, drain.clone())
             .await
@@ -297,6 +299,8 @@ const METROS: [Metro; 9] = [
     metro("San Francisco", "US", 37.77, -122.42, "198.51.100.128/26"),
 ];
 const A_DAY_S: u64 = 86_400;
+/// Who stops a demonstration wants it to stop.
+const LEAVE: transport::config::Duration = transport::config::Duration::from_secs(1);
 
 /// The coverage-zone file of the demo: each documentation prefix stands for a metro.
 fn zones() -> String {
