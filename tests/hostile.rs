@@ -138,7 +138,19 @@ fn attack_all(cluster: &Cluster, edge: u16, scheduler: &BTreeMap<&str, u16>) {
                 attack(port, "a connection that says nothing and closes", &[]);
                 attack(port, "a very long line", &[b'A'; 1 << 20]);
             });
-            scope.spawn(move || slow_loris(port));
+        }
+        // What each port expects first, so that it takes the slow peer for an honest one.
+        let slow: [(u16, &[u8]); 4] = [
+            (cluster.rtmp, &[3]),
+            (edge, b"GET / HTTP/1.1\r\nX-Slow: "),
+            (scheduler["public"], b"GET / HTTP/1.1\r\nX-Slow: "),
+            (
+                scheduler["cluster"],
+                &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3],
+            ),
+        ];
+        for (port, opening) in slow {
+            scope.spawn(move || slow_loris(port, opening));
         }
         let rtmp = cluster.rtmp;
         scope.spawn(move || rtmp_attacks(rtmp));
@@ -168,14 +180,14 @@ fn video(list: &[ffmpeg::Hashed]) -> Vec<&str> {
         .collect()
 }
 
-/// One byte a second, which looks alive to an idle timer.
-fn slow_loris(port: u16) {
+/// Two bytes a second, which look alive to an idle timer.
+fn slow_loris(port: u16, opening: &[u8]) {
     let mut stream = connect(port);
     stream
         .set_read_timeout(Some(Duration::from_millis(500)))
         .unwrap();
     let mut closed = false;
-    for byte in b"GET / HTTP/1.1\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" {
+    for byte in opening.iter().chain(&[b'a'; 40]) {
         let mut sink = [0; 512];
         let ended = |result: std::io::Result<usize>| match result {
             Ok(0) => true,
