@@ -158,6 +158,7 @@ impl driver::Source for One {
             Ok(driver::Served {
                 track,
                 hops: Vec::new(),
+                lease: None,
             })
         })
     }

@@ -140,6 +140,7 @@ impl Source for Streams {
             Ok(Served {
                 track: self.track.clone(),
                 hops: Vec::new(),
+                lease: None,
             })
         })
     }

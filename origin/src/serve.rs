@@ -128,6 +128,7 @@ impl Source for Streams {
         let served = track.map(|track| Served {
             track,
             hops: Vec::new(),
+            lease: None,
         });
         Box::pin(std::future::ready(served.ok_or(Refusal::NotFound)))
     }

@@ -11,6 +11,7 @@ mod receive;
 mod send;
 mod serve;
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,7 +39,12 @@ pub struct Served {
     pub track: track::Consumer,
     /// The nodes it came through, the origin first, this node not among them; empty at the origin.
     pub hops: Vec<String>,
+    /// What keeps the stream coming here, if anything must.
+    pub lease: Option<Lease>,
 }
+
+/// Held while a peer is fed; dropped when it unsubscribes, is gone or has had the last group.
+pub type Lease = Arc<dyn Any + Send + Sync>;
 
 /// A future in a box, as trait objects need it.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,22 +1,20 @@
 //! Serving other nodes: the streams that come here go on from here, by the same relay protocol.
 //!
 //! Who connects has shown a certificate of the cluster. A stream that a node asks for is opened like a viewer's, and
-//! kept as long as that node's connection: it closes when nobody behind it watches. A path that would be a loop is
+//! kept as long as that node takes it. A path that would be a loop is
 //! refused here and by the session.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::stream::StreamKey;
-use parking_lot::Mutex;
 use relay::driver::{self, Announced, Boxed, Served, Source};
 use relay::wire::Refusal;
 use tokio::sync::watch;
 use transport::limit::Connections;
 use transport::quic::{self, Connection, Incoming};
 
-use super::{Lease, Upstream};
+use super::Upstream;
 
 /// Accepts other nodes.
 #[derive(Debug)]
@@ -25,11 +23,10 @@ pub struct Server {
     places: Connections,
 }
 
-/// What one connected node takes.
+/// What a connected node can take.
 #[derive(Debug)]
 struct Streams {
     upstream: Upstream,
-    leases: Mutex<HashMap<StreamKey, Lease>>,
     announced: watch::Receiver<Arc<Vec<Announced>>>,
 }
 
@@ -74,7 +71,6 @@ async fn serve(upstream: Upstream, incoming: Incoming) {
     tracing::info!(node, %address, "node connected");
     let source = Arc::new(Streams {
         upstream: upstream.clone(),
-        leases: Mutex::default(),
         announced: watch::Sender::default().subscribe(),
     });
     let shutdown = setup.drain.start_token();
@@ -114,10 +110,10 @@ impl Source for Streams {
         Box::pin(async move {
             let stream = StreamKey::parse(stream).map_err(|_| Refusal::NotFound)?;
             let joined = self.upstream.join(&stream, hops).await?;
-            self.leases.lock().insert(stream, joined.lease);
             Ok(Served {
                 track: joined.track,
                 hops: joined.hops.to_vec(),
+                lease: Some(Arc::new(joined.lease)),
             })
         })
     }

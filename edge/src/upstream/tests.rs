@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::fixture::{FRAMES, Feed, Origin, WITHIN, endpoint};
+use relay::driver::Peer;
 use relay::reader::{Item, Reader, Start};
 
 struct Node {
@@ -184,6 +185,25 @@ async fn an_edge_serves_another_edge() {
     drop(joined);
     until("the far one left", || far.metrics.streams.get() == 0).await;
     until("so the near one left", || near.metrics.streams.get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_no_other_node_takes_any_more_is_left() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let near = node("near", origin.address, Duration::from_millis(50));
+    tokio::spawn(serve::Server::new(near.upstream.clone()).run());
+    let far = endpoint("far", 0).unwrap();
+    let peer = Peer::connect(&far, near.endpoint.local_addr().unwrap(), "far").await;
+    let peer = peer.unwrap();
+    let (into, _track) = relay::track::new(&Cache::new(1 << 20), None).unwrap();
+    let start = relay::wire::Start::Latest;
+    let subscription = peer.subscribe("live/x", &[], start, into).await.unwrap();
+    assert_eq!(near.metrics.streams.get(), 1);
+    drop(subscription);
+    until("the near one left", || near.metrics.streams.get() == 0).await;
+    drop(peer);
 }
 
 #[tokio::test]

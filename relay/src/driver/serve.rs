@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Announced, Control, Error, Served, Source, WINDOW, close, closed, lost, now, send, until,
+    Announced, Control, Error, Lease, Served, Source, WINDOW, close, closed, lost, now, send, until,
 };
 use crate::group::Key;
 use crate::session::HELLO_WITHIN;
@@ -61,7 +61,7 @@ struct Serving {
     announced: watch::Receiver<Arc<Vec<Announced>>>,
     resolving: JoinSet<(u64, Result<Served, Refusal>)>,
     /// The stream that the session is deciding on.
-    found: Option<track::Consumer>,
+    found: Option<(track::Consumer, Option<Lease>)>,
     feeds: JoinSet<(u64, Option<Key>)>,
     /// What each subscription is doing: being resolved, or fed.
     running: HashMap<u64, AbortHandle>,
@@ -127,7 +127,7 @@ impl Serving {
     fn resolved(&mut self, id: u64, result: Result<Served, Refusal>) -> Input {
         self.running.remove(&id);
         let hops = result.map(|served| {
-            self.found = Some(served.track);
+            self.found = Some((served.track, served.lease));
             served.hops
         });
         Input::Resolved(id, hops)
@@ -165,9 +165,12 @@ impl Serving {
     }
 
     fn start(&mut self, id: u64, start: Start) {
-        if let Some(track) = self.found.take() {
+        if let Some((track, lease)) = self.found.take() {
             let connection = self.connection.clone();
-            let feed = async move { (id, send::feed(connection, id, track, start).await) };
+            let feed = async move {
+                let _held = lease;
+                (id, send::feed(connection, id, track, start).await)
+            };
             self.running.insert(id, self.feeds.spawn(feed));
         }
     }

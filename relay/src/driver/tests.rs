@@ -157,6 +157,7 @@ impl Node {
             Served {
                 track,
                 hops: hops.to_vec(),
+                lease: None,
             },
         );
     }
@@ -614,6 +615,28 @@ async fn a_dropped_subscription_stops_the_stream_and_nothing_else() {
     tokio::join!(SHOW.publish(&source), leave);
     assert_eq!(copy.consumer().latest().unwrap().key().number, 1);
     edge.follow(&peer, &new_track()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_held_as_long_as_the_subscription() {
+    let world = World::new(8, Link::default());
+    let (origin, edge) = (world.node("origin"), world.node("edge"));
+    let (source, track) = (new_track(), new_track());
+    let lease: Lease = Arc::new(());
+    let served = Served {
+        track: source.consumer(),
+        hops: Vec::new(),
+        lease: Some(lease.clone()),
+    };
+    origin.streams.lock().insert(STREAM.to_owned(), served);
+    let peer = edge.dial(&origin).await;
+    let subscription = edge.follow(&peer, &track).await;
+    origin.streams.lock().clear();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(Arc::strong_count(&lease), 2, "the subscriber's");
+    drop(subscription);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(Arc::strong_count(&lease), 1, "the connection goes on");
 }
 
 #[tokio::test(start_paused = true)]
