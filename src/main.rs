@@ -17,7 +17,7 @@ fn main() -> std::process::ExitCode {
     match cli::run() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            eprintln!("weir: {}", transport::causes::one_line(error.as_ref()));
             std::process::ExitCode::FAILURE
         }
     }

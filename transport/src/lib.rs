@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod admin;
+pub mod causes;
 pub mod clock;
 pub mod config;
 pub mod drain;

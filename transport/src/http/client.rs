@@ -3,7 +3,6 @@
 //! Follows no redirects and repeats no request that a server may have seen: whoever asks owns
 //! both decisions.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -17,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::connector::{Connector, ServerName};
 use super::{CollectError, Incoming, Problem, collect};
+use crate::causes::one_line;
 use crate::tls::{self, Identity};
 
 /// An HTTP client; clones share its connections.
@@ -76,7 +76,7 @@ impl Client {
             Err(_) => Err(Error::Timeout { url }),
             Ok(Err(error)) => Err(Error::Connection {
                 url,
-                reason: chain(&error),
+                reason: one_line(&error),
             }),
             Ok(Ok(response)) => Ok(response),
         }
@@ -295,21 +295,9 @@ fn incomplete(url: &str, error: CollectError) -> Error {
         CollectError::Timeout => Error::Timeout { url },
         CollectError::Broken(error) => Error::Connection {
             url,
-            reason: chain(error.as_ref()),
+            reason: one_line(error.as_ref()),
         },
     }
-}
-
-/// An error and its causes in one line: hyper's own text names only the layer.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        // Writing to a string does not fail.
-        let _ = write!(text, ": {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// A control exchange that takes longer has no use any more.
