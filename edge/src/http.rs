@@ -18,7 +18,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use transport::clock::Clock;
 use transport::drain::Drain;
-use transport::http::{Body, Incoming, body, empty, full, on_upgrade, peer, problem};
+use transport::http::{
+    Body, Incoming, allow_any_page, body, empty, full, not_allowed, on_upgrade, peer, preflight,
+    problem, unavailable,
+};
 
 use crate::admit::{Asked, Load, Reason, Verdict, admit};
 use crate::meter::{Metrics, Rate};
@@ -54,13 +57,7 @@ impl Public {
         let (version, began) = (request.version(), Instant::now());
         let mut response = self.route(request).await;
         let headers = response.headers_mut();
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        );
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let exposed = HeaderValue::from_static("Server-Timing, Via");
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        allow_any_page(headers);
         headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         self.describe(headers, version, began);
         response
@@ -174,7 +171,7 @@ impl Public {
             Ok(joined) => joined,
             Err(failure) => {
                 self.metrics.refuse(failure.as_str());
-                return unavailable(failure);
+                return not_joined(failure);
             }
         };
         let tags = Tags::new(joined.track, wish.hevc, self.terms.skip_after);
@@ -225,7 +222,7 @@ fn refusal(reason: Reason) -> Response<Body> {
     }
 }
 
-fn unavailable(failure: Failure) -> Response<Body> {
+fn not_joined(failure: Failure) -> Response<Body> {
     match failure {
         Failure::NotFound => not_found("the stream is not on air"),
         Failure::Overloaded => retry_later("at capacity"),
@@ -253,41 +250,11 @@ fn not_found(detail: &str) -> Response<Body> {
 }
 
 fn retry_later(detail: &str) -> Response<Body> {
-    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "not now", detail);
-    response
-        .headers_mut()
-        .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
-    response
+    unavailable("not now", detail, RETRY_AFTER_S)
 }
-
-fn not_allowed() -> Response<Body> {
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "");
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(METHODS));
-    response
-}
-
-/// What a page asks before it sends headers of its own (Fetch standard, CORS-preflight).
-fn preflight() -> Response<Body> {
-    let mut response = Response::new(empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::ALLOW, METHODS),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*, Authorization"),
-        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// By then a scheduler has seen that the node is full or drains, and sends viewers elsewhere.
-const RETRY_AFTER_S: &str = "5";
+const RETRY_AFTER_S: u32 = 5;
 
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");

@@ -6,6 +6,7 @@
 mod client;
 mod connection;
 mod connector;
+mod cors;
 mod guard;
 mod metrics;
 mod server;
@@ -15,13 +16,14 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ::http::{HeaderValue, Request, Response, StatusCode, header};
+use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, Error as ClientError};
+pub use cors::{allow_any_page, not_allowed, preflight};
 pub use hyper::body::Incoming;
 pub use hyper::upgrade::{OnUpgrade, Upgraded, on as on_upgrade};
 pub use hyper_util::rt::TokioIo;
@@ -122,6 +124,21 @@ pub enum CollectError {
     /// The connection broke.
     #[error("the body broke off: {0}")]
     Broken(BoxError),
+}
+
+/// An error answer of one who may be asked again after so many seconds.
+pub fn unavailable(title: &str, detail: &str, retry_after_s: u32) -> Response<Body> {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, title, detail);
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+    response
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750, section 2.1), the scheme in any case.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// The address that made the request; only the server's own requests have one.

@@ -4,8 +4,9 @@
 //! encoding never names a stream. Leaves out whether the stream exists and whether the viewer may have it.
 
 use cluster::stream::StreamKey;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, Uri};
 use media::flv::Hevc;
+use transport::http::bearer;
 
 /// A viewer's wish.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +37,7 @@ impl Wish {
             Some("legacy") => Hevc::Legacy,
             _ => Hevc::Enhanced,
         };
-        let token = value(query, "token").or_else(|| bearer(headers));
+        let token = value(query, "token").or_else(|| bearer(headers).map(str::to_owned));
         Ok(Self {
             stream,
             hevc,
@@ -91,18 +92,6 @@ fn value(query: &str, name: &str) -> Option<String> {
         .and_then(|(_, value)| decode(value))
 }
 
-/// RFC 6750, section 2.1.
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let (scheme, token) = headers
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim().to_owned())
-}
-
 /// Percent-decoding (RFC 3986, section 2.1), once; `None` when an escape is broken or the text is not UTF-8.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
@@ -128,7 +117,7 @@ mod tests {
     fn parse(uri: &str, authorization: Option<&str>) -> Result<Wish, Invalid> {
         let mut headers = HeaderMap::new();
         if let Some(value) = authorization {
-            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            headers.insert(http::header::AUTHORIZATION, value.parse().unwrap());
         }
         Wish::parse(&uri.parse().unwrap(), &headers)
     }

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
-use transport::http::{Body, empty, json, peer, problem};
+use transport::http::{
+    Body, allow_any_page, bearer, empty, json, not_allowed, peer, preflight, problem, unavailable,
+};
 
 use super::{Redirector, Refused, Request};
 
@@ -17,23 +19,18 @@ pub fn answer<B>(redirector: &Redirector, request: &http::Request<B>) -> Respons
         Method::OPTIONS => preflight(),
         _ => not_allowed(),
     };
-    for (name, value) in ALWAYS {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
+    allow_any_page(response.headers_mut());
     response
 }
 
 fn route<B>(redirector: &Redirector, request: &http::Request<B>) -> Response<Body> {
     let forwarded: Vec<&str> = texts(request.headers(), &FORWARDED_FOR).collect();
-    let authorization = texts(request.headers(), &header::AUTHORIZATION).next();
     let asked = Request {
         peer: peer(request).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()),
         path: request.uri().path(),
         query: request.uri().query().unwrap_or_default(),
         forwarded: &forwarded,
-        bearer: authorization.and_then(|value| value.strip_prefix("Bearer ")),
+        bearer: bearer(request.headers()),
     };
     let answer = if asked.path == RESOLVE {
         redirector
@@ -72,31 +69,9 @@ fn refuse(refused: Refused) -> Response<Body> {
         Refused::Token(_) => problem(StatusCode::FORBIDDEN, "not allowed", ""),
         Refused::NoEdge => {
             let detail = "every edge is down, draining, full or excluded; try again soon";
-            let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "no edge", detail);
-            let retry = HeaderValue::from_static(RETRY_AFTER_S);
-            response.headers_mut().insert(header::RETRY_AFTER, retry);
-            response
+            unavailable("no edge", detail, RETRY_AFTER_S)
         }
     }
-}
-
-fn preflight() -> Response<Body> {
-    let mut response = Response::new(empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    for (name, value) in PREFLIGHT {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-fn not_allowed() -> Response<Body> {
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "");
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(METHODS));
-    response
 }
 
 fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
@@ -107,24 +82,7 @@ fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
 }
 
 const RESOLVE: &str = "/api/v1/resolve";
-const METHODS: &str = "GET, HEAD, OPTIONS";
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// A page follows a redirect only when the redirect itself allows its origin.
-const ALWAYS: [(HeaderName, &str); 3] = [
-    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    (header::ACCESS_CONTROL_EXPOSE_HEADERS, "*"),
-    (header::CACHE_CONTROL, "no-store"),
-];
-
-const PREFLIGHT: [(HeaderName, &str); 3] = [
-    (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-    (
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        "authorization, range, *",
-    ),
-    (header::ACCESS_CONTROL_MAX_AGE, "86400"),
-];
-
 /// Two samples later the answer may be another one.
-const RETRY_AFTER_S: &str = "2";
+const RETRY_AFTER_S: u32 = 2;
