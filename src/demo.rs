@@ -130,7 +130,7 @@ impl Demo {
         let mut config = self.config("scheduler", &METROS[1])?;
         config.cluster.schedulers.clear();
         config.admin.listen = (self.bind, self.base + 1).into();
-        config.admin.token = self.admin_token.clone();
+        config.admin.token = self.admin_token.clone().map(Secret::new);
         config.admin.names = vec![self.host.clone()];
         config.scheduler.listen = (self.bind, self.base).into();
         config.scheduler.cluster_listen = self.cluster;

@@ -3,15 +3,16 @@
 //! The comments on the fields are the operator's configuration page. Reading the file, replacing
 //! `${NAME}` and naming the nearest known key are the binary's.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use transport::{admin, tls};
 
 use crate::node::{MAX_NAME, NodeId, Place, Role};
 use crate::token;
+
+pub use transport::config::Secret;
 
 /// What every role is given besides its own section.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -136,40 +137,6 @@ impl Cluster {
     }
 }
 
-/// A text that is never shown: not in logs, not by `Debug`, not when a configuration is printed.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(inline)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps the text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    fn shown(&self) -> &'static str {
-        if self.0.is_empty() { "" } else { "***" }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.shown())
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.shown())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +200,7 @@ mod tests {
             secret: Secret::new("do not tell"),
         };
         common.tokens.keys = vec![key];
+        common.admin.token = Some(Secret::new("do not tell"));
         let shown = format!("{common:?} {}", serde_json::to_string(&common).unwrap());
         assert!(!shown.contains("tell") && shown.contains("***"), "{shown}");
     }

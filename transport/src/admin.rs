@@ -12,7 +12,6 @@ pub mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -27,6 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::accept::Listener;
+use crate::config::Secret;
 use crate::drain::Drain;
 use crate::http::{self, Body, Incoming, Limits, PROBLEM_JSON, Server, Stats, problem};
 use crate::router::{self, RouterBody};
@@ -35,13 +35,13 @@ pub use readiness::Readiness;
 use rules::{Refusal, Rules};
 
 /// Where the admin listener is and who may use it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Address and port; other than loopback only with a token.
     pub listen: SocketAddr,
     /// What callers show as `Authorization: Bearer TOKEN`, at least 16 characters.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// Host names by which browsers reach this listener without a token, besides `localhost`.
     pub names: Vec<String>,
 }
@@ -53,16 +53,6 @@ impl Default for Config {
             token: None,
             names: Vec::new(),
         }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("listen", &self.listen)
-            .field("token", &self.token.as_ref().map(|_| "hidden"))
-            .field("names", &self.names)
-            .finish()
     }
 }
 

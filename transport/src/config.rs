@@ -1,4 +1,4 @@
-//! Values as people write them in the configuration: `"5s"`, `"256MiB"`.
+//! Values as people write them in the configuration: `"5s"`, `"256MiB"`, and secrets.
 //!
 //! One number and one unit, no sign, fraction or space; what is printed reads back as the same
 //! value. Leaves out which keys exist: each crate owns its own `Config`.
@@ -118,6 +118,40 @@ impl FromStr for Bytes {
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         print(f, self.0, &BYTES_UNITS)
+    }
+}
+
+/// A text that is never shown: not in logs, not by `Debug`, not when a configuration is printed.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn shown(&self) -> &'static str {
+        if self.0.is_empty() { "" } else { "***" }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shown())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.shown())
     }
 }
 

@@ -11,6 +11,8 @@ use ::http::{HeaderMap, Method, StatusCode, Uri, header};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use super::{Config, Error};
+use crate::config::Secret;
+use crate::http::bearer;
 
 /// The fewest characters a token may have.
 pub const MIN_TOKEN: usize = 16;
@@ -18,7 +20,7 @@ pub const MIN_TOKEN: usize = 16;
 /// The rules that follow from a configuration.
 #[derive(Debug)]
 pub struct Rules {
-    token: Option<String>,
+    token: Option<Secret>,
     names: Vec<String>,
 }
 
@@ -26,7 +28,9 @@ impl Rules {
     /// The rules, or why the configuration is not safe.
     pub fn new(config: &Config) -> Result<Self, Error> {
         match &config.token {
-            Some(token) if token.chars().count() < MIN_TOKEN => return Err(Error::ShortToken),
+            Some(token) if token.expose().chars().count() < MIN_TOKEN => {
+                return Err(Error::ShortToken);
+            }
             None if !config.listen.ip().to_canonical().is_loopback() => {
                 return Err(Error::Open(config.listen));
             }
@@ -43,17 +47,9 @@ impl Rules {
         let Some(token) = &self.token else {
             return Ok(());
         };
-        let shown = headers
-            .get(header::AUTHORIZATION)
-            .map_or(&b""[..], |value| value.as_bytes());
-        let is_bearer = shown
-            .get(..7)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
-        if is_bearer && verify_slices_are_equal(&shown[7..], token.as_bytes()).is_ok() {
-            Ok(())
-        } else {
-            Err(Refusal::Token)
-        }
+        let shown = bearer(headers).ok_or(Refusal::Token)?;
+        verify_slices_are_equal(shown.as_bytes(), token.expose().as_bytes())
+            .map_err(|_| Refusal::Token)
     }
 
     /// Whether a browser may make this request for the page that asks for it.

@@ -15,7 +15,7 @@ const TOKEN: &str = "a token of sixteen or more";
 fn config(listen: &str, token: Option<&str>) -> Config {
     Config {
         listen: listen.parse().unwrap(),
-        token: token.map(str::to_owned),
+        token: token.map(Secret::new),
         names: vec!["weir.lan".to_owned()],
     }
 }
