@@ -35,7 +35,7 @@ pub struct Config {
     pub idle: Duration,
     /// The longest HLS segment: a longer group is cut into several.
     pub segment_max: Duration,
-    /// Streams taken in at one time; further publishers are refused.
+    /// Streams taken in at one time, at most 2000; further publishers are refused.
     pub max_publishers: usize,
     /// RTMP connections open at one time, publishing, playing or neither yet.
     pub max_connections: usize,

@@ -23,7 +23,7 @@ use cluster::agent::Agent;
 use cluster::config::Common;
 use cluster::node::{Capacity, Node, NodeId, Role};
 use cluster::plan::Plan;
-use cluster::sample::Sample;
+use cluster::sample::{MAX_STREAMS, Sample};
 use cluster::token::Gate;
 use cluster::usage;
 use media::timestamp::Timestamp;
@@ -201,7 +201,7 @@ fn rules(config: &Config) -> Rules {
         grace: config.grace.get(),
         takeover_after: config.takeover_after.get(),
         segment_max: Timestamp::from_micros(i64::try_from(segment_max).unwrap_or(i64::MAX)),
-        max_publishers: config.max_publishers,
+        max_publishers: config.max_publishers.min(MAX_STREAMS),
     }
 }
 

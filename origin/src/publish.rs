@@ -10,7 +10,8 @@
 //! - An HLS segment is a group, cut at the first frame of its leading track (video, else audio)
 //!   that is `segment_max` or more after the segment's first frame. The media sequence number
 //!   advances by a group's number of segments.
-//! - Frames that nobody could decode are dropped and counted here, never downstream.
+//! - Frames that nobody could decode are dropped and counted here, never downstream; so is sound
+//!   before the first key frame of a stream with video, as no group is open for it.
 //!
 //! Tokens and who may publish are not decided here but in `live`.
 

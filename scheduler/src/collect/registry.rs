@@ -89,6 +89,8 @@ impl Registry {
             .next_back()
             .filter(|_| count <= MAX_BATCH);
         let mut newest = newest.ok_or(Refused::Batch)?;
+        // The node has done so; what is kept here is bounded whatever it did.
+        newest.trim();
         if newest.node.role == Role::Edge && !is_public_url(&newest.node.public_url) {
             return Err(Refused::PublicUrl);
         }

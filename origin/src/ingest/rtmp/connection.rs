@@ -314,12 +314,15 @@ async fn part<S>(mut reader: ReadHalf<S>, mut writer: WriteHalf<S>) -> Result<()
 where
     S: AsyncRead + AsyncWrite,
 {
-    writer.shutdown().await?;
-    let mut nowhere = tokio::io::sink();
-    let rest = tokio::io::copy(&mut reader, &mut nowhere);
-    // Whoever sends on after the end is cut off.
-    let _ = tokio::time::timeout(PARTING, rest).await;
-    Ok(())
+    let goodbye = async {
+        writer.shutdown().await?;
+        tokio::io::copy(&mut reader, &mut tokio::io::sink()).await
+    };
+    // Whoever takes no goodbye (TLS has one of its own), or sends on after it, is cut off.
+    match tokio::time::timeout(PARTING, goodbye).await {
+        Ok(Err(error)) => Err(error.into()),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
 }
 
 /// The time as tokio sees it, which tests can turn.

@@ -1,7 +1,8 @@
 //! Hot: one RTMP player: a position in a track, turned into messages.
 //!
-//! A player too slow for the stream skips to the newest group. Timestamps begin at zero and never
-//! start over when the stream does. How much may wait for the socket is the connection's matter.
+//! A player too slow for the stream skips to the newest group. Timestamps begin at zero; an
+//! origin's track is one life of its stream, so that they go on to its end. How much may wait for
+//! the socket is the connection's matter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +25,9 @@ pub(super) struct Player {
     hevc: Hevc,
     paused: bool,
     catalog: Arc<Catalog>,
-    /// Epoch and configuration last sent.
-    sent: Option<(u64, u32)>,
-    /// What this epoch's times are less on the player's time line; known with its first frame.
+    /// The configuration last sent.
+    sent: Option<u32>,
+    /// What times are less on the player's time line; known with the first frame.
     base: Option<Timestamp>,
     newest: Timestamp,
 }
@@ -81,12 +82,8 @@ impl Player {
     }
 
     fn send_config(&mut self, header: &group::Header, session: &mut Session) {
-        let before = self.sent.replace((header.epoch, header.config_id));
-        if before == self.sent {
+        if self.sent.replace(header.config_id) == Some(header.config_id) {
             return;
-        }
-        if before.is_none_or(|(epoch, _)| epoch != header.epoch) {
-            self.base = None;
         }
         self.catalog = header.catalog.clone();
         let metadata = flv::metadata_body(&self.catalog, self.hevc);
@@ -102,11 +99,10 @@ impl Player {
         let Some(track) = self.catalog.track(frame.track) else {
             return;
         };
-        let newest = self.newest;
-        let base = *self.base.get_or_insert(frame.dts - newest);
+        let base = *self.base.get_or_insert(frame.dts);
         // Sound that began a little before the first picture would be before zero.
         let time = (frame.dts - base).max(Timestamp::ZERO);
-        self.newest = newest.max(time);
+        self.newest = self.newest.max(time);
         let head = flv::body_head(track.codec, &frame, self.hevc);
         session.send_media(tag_type(frame.track), time, &head, frame.payload);
     }

@@ -128,6 +128,22 @@ fn reports_that_cannot_be_right_are_refused() {
 }
 
 #[test]
+fn what_is_kept_of_a_sample_is_bounded_whatever_was_sent() {
+    let mut registry = registry();
+    let viewers = |n| cluster::sample::StreamViewers {
+        key: StreamKey::parse(&format!("live/{n}")).unwrap(),
+        viewers: 1,
+    };
+    let mut long = edge(0);
+    long.viewers = (0..3_000).map(viewers).collect();
+    take(&mut registry, 0, long);
+    let snapshot = registry.snapshot(0);
+    let view = snapshot.node("edge").unwrap();
+    assert_eq!(view.sample.viewers.len(), cluster::sample::MAX_WATCHED);
+    assert_eq!(view.viewers, 3_000, "all are counted");
+}
+
+#[test]
 fn nodes_are_bounded_and_numbered_apart() {
     let mut registry = registry();
     for n in 0..MAX_NODES {

@@ -1,5 +1,8 @@
 //! The real session at one end of a pipe, the real client at the other.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use cluster::config::Secret;
 use cluster::plan::Plan;
@@ -10,7 +13,7 @@ use media::flv::tag;
 use media::frame::{Frame, Kind, TrackId};
 use media::timestamp::Timestamp;
 use relay::cache::Cache;
-use tokio::io::DuplexStream;
+use tokio::io::{DuplexStream, ReadBuf};
 use tokio::sync::watch;
 use transport::clock::Clock;
 use transport::drain::Drain;
@@ -305,4 +308,38 @@ async fn a_player_that_takes_nothing_is_closed() {
         matches!(ended, Err(Error::Stalled | Error::Session(_))),
         "{ended:?}"
     );
+}
+
+/// A peer that takes nothing, not even the end.
+struct Deaf;
+
+impl AsyncRead for Deaf {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Deaf {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn parting_waits_for_nobody_for_long() {
+    let (reader, writer) = tokio::io::split(Deaf);
+    let parted = tokio::time::timeout(2 * PARTING, part(reader, writer)).await;
+    parted.expect("in time").unwrap();
 }
