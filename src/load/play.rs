@@ -98,10 +98,11 @@ pub async fn run(options: Options) -> Result<()> {
     }
     bar.finish_and_clear();
     if let Some(path) = &options.out {
+        let why = all.iter().find_map(|seen| seen.error.as_deref());
         let kept = all
             .iter()
             .find(|seen| !seen.frames.is_empty())
-            .context("nothing was received")?;
+            .with_context(|| format!("nothing was received: {}", why.unwrap_or("no frame")))?;
         std::fs::write(path, media::mp4::write(&kept.catalog, &kept.frames)?)?;
     }
     print(&options, &all)
