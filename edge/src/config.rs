@@ -2,7 +2,9 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time;
 
+use anyhow::ensure;
 use cluster::node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,9 +72,9 @@ pub struct Capacity {
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "EdgeSlow")]
 pub struct Slow {
-    /// A viewer so far behind goes on at the newest key frame.
+    /// A viewer so far behind goes on at the newest key frame; at least `"100ms"`.
     pub skip_after: Duration,
-    /// A viewer that takes nothing for so long is closed.
+    /// A viewer that takes nothing for so long is closed; at least one second.
     pub close_after: Duration,
 }
 
@@ -113,6 +115,11 @@ impl Default for Slow {
     }
 }
 
+/// A shorter lag is what gathering frames into one write makes by itself.
+const SHORTEST_SKIP: time::Duration = time::Duration::from_millis(100);
+/// A retransmission after one loss takes up to a second.
+const SHORTEST_CLOSE: time::Duration = time::Duration::from_secs(1);
+
 impl From<Capacity> for node::Capacity {
     fn from(capacity: Capacity) -> Self {
         let egress_bps = capacity.egress_mbps.saturating_mul(1_000_000);
@@ -124,6 +131,23 @@ impl From<Capacity> for node::Capacity {
 }
 
 impl Config {
+    /// Refuses settings that make no sense.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let Slow {
+            skip_after,
+            close_after,
+        } = self.slow;
+        ensure!(
+            skip_after.get() >= SHORTEST_SKIP,
+            "[edge.slow] skip_after must be at least 100ms"
+        );
+        ensure!(
+            close_after.get() >= SHORTEST_CLOSE,
+            "[edge.slow] close_after must be at least 1s"
+        );
+        Ok(())
+    }
+
     /// The URL of this edge for viewers, without a slash at its end; `bound` is the real address.
     pub(crate) fn viewers_url(&self, bound: SocketAddr) -> String {
         if let Some(url) = &self.public_url {
@@ -148,6 +172,20 @@ mod tests {
         assert_eq!(config, Config::default());
         let text = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn waits_that_make_no_sense_are_refused() {
+        let rows = [
+            ("", true),
+            ("[slow]\nskip_after = \"100ms\"\nclose_after = \"1s\"", true),
+            ("[slow]\nskip_after = \"0s\"", false),
+            ("[slow]\nclose_after = \"0s\"", false),
+        ];
+        for (text, valid) in rows {
+            let config: Config = toml::from_str(text).unwrap();
+            assert_eq!(config.check().is_ok(), valid, "{text}");
+        }
     }
 
     #[test]

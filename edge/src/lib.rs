@@ -79,6 +79,7 @@ impl Edge {
     /// Every step of the start; when it returns, viewers and nodes can connect.
     pub async fn load(config: Config, common: Common, drain: Drain) -> anyhow::Result<Self> {
         tls::install();
+        config.check()?;
         let id = common.node.id(Role::Edge);
         let identity = common.cluster.identity(&id)?;
         let gate = Gate::load(&common.tokens, &common.cluster.secret)?;
