@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// A self-hosted live-streaming CDN: origins take streams in, edges serve viewers, a scheduler steers them.
 ///
-/// Try it: `weir demo`. Run it: one `weir scheduler`, an `weir origin` and edges near the viewers, each with its own file.
+/// Try it: `weir demo`. Run it: one `weir scheduler`, one `weir origin` and edges near the viewers, each with its own file.
 #[derive(Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
 struct Weir {

@@ -245,7 +245,7 @@ struct Metro {
     country: &'static str,
     lat: f64,
     lon: f64,
-    /// A documentation prefix (RFC 5737, RFC 2544), so that no real address is moved.
+    /// A documentation prefix (RFC 5737), so that no real address is moved.
     prefix: &'static str,
 }
 
