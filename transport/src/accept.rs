@@ -2,8 +2,8 @@
 //!
 //! `[::]` takes IPv4 too, and peers' addresses come out as plain IPv4. A failing `accept` is
 //! counted and tried again after a pause. Accepted sockets take over what is set on the listener:
-//! little waits unsent in the kernel, and a peer that vanished without a word is noticed.
-//! Leaves out limits: see `limit`.
+//! Nagle's algorithm is off, little waits unsent in the kernel, and a peer that vanished without
+//! a word is noticed. Leaves out limits: see `limit`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +24,7 @@ impl Listener {
     /// Listens on the address; `[::]` means every address of both families.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
         let socket = bind_dual_stack(addr, Type::STREAM, Protocol::TCP)?;
+        socket.set_tcp_nodelay(true)?;
         socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
         let probes = TcpKeepalive::new()
             .with_time(KEEPALIVE_AFTER)
@@ -43,15 +44,11 @@ impl Listener {
         self.inner.local_addr()
     }
 
-    /// The next connection, Nagle's algorithm off, and who made it. Cancel-safe.
+    /// The next connection and who made it. Cancel-safe.
     pub async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.inner.accept().await {
-                Ok((stream, peer)) => {
-                    // Fails only when the peer is gone already; the first read tells that.
-                    let _ = stream.set_nodelay(true);
-                    return (stream, unmap(peer));
-                }
+                Ok((stream, peer)) => return (stream, unmap(peer)),
                 Err(error) => self.pause(&error).await,
             }
         }
@@ -135,8 +132,9 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 /// Linux's "address family not supported", which the standard library leaves uncategorised.
 const EAFNOSUPPORT: i32 = 97;
 
-/// Connections that the kernel holds for us: a second of a crowd arriving at 1,000 a second.
-const BACKLOG: i32 = 1024;
+/// Connections that the kernel holds for us: two seconds of a crowd arriving at 2,000 a second,
+/// and as many as Linux allows unless told otherwise (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 
 /// Bytes that the kernel takes before it sends them. Its own choice, up to 4 MiB, would hide half a
 /// minute of a slow viewer's lag from the rule that skips it to a newer key frame; a viewer that
@@ -184,6 +182,7 @@ mod tests {
         let (accepted, _) = listener.accept().await;
         let socket = socket2::SockRef::from(&accepted);
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), MAX_UNSENT);
+        assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
     }

@@ -8,8 +8,11 @@ mod connection;
 mod connector;
 mod cors;
 mod guard;
+mod head;
 mod metrics;
+mod reply;
 mod server;
+mod take;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +31,9 @@ pub use hyper::body::Incoming;
 pub use hyper::upgrade::{OnUpgrade, Upgraded, on as on_upgrade};
 pub use hyper_util::rt::TokioIo;
 pub use metrics::{Metrics, Stats};
+pub use reply::head;
 pub use server::{Limits, Server};
+pub use take::{Place, Taken, Taker};
 
 /// A response's body.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;

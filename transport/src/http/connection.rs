@@ -26,37 +26,44 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::guard::Guarded;
-use super::metrics::Open;
 use super::server::{Limits, Shared};
+use super::take::Place;
 use super::{Body, BoxError, Incoming, Peer, PeerIdentity, Stats};
 use crate::drain::Drain;
-use crate::limit::Permit;
 use crate::tls;
 
-/// What is known of a connection before its first byte.
+/// What is known of a connection before its first request.
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) shared: Arc<Shared>,
+    /// When it was accepted.
+    pub(super) since: Instant,
+    /// What was read of it already.
+    pub(super) ahead: Bytes,
 }
 
 /// Serves one accepted connection to its end.
-pub(super) async fn serve<T, S, F>(
-    connection: Connection,
-    stream: T,
-    place: (Permit, Open),
-    service: S,
-) where
+pub(super) async fn serve<T, S, F>(connection: Connection, stream: T, place: Place, service: S)
+where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let Connection { peer, shared } = connection;
+    let Connection {
+        peer,
+        shared,
+        mut since,
+        ahead,
+    } = connection;
     let _on_panic = CountPanic(shared.stats.clone());
-    let io = Guarded::new(stream, shared.limits.write_stall, Some(place));
+    let io = Guarded::new(stream, shared.limits.write_stall, Some(place)).after(ahead);
     let io = match &shared.tls {
         None => tls::Stream::Plain(io),
         Some(config) => match tls::accept(Arc::clone(config), io).await {
-            Ok(io) => io,
+            Ok(io) => {
+                since = Instant::now();
+                io
+            }
             Err(error) => {
                 shared.stats.fail("tls");
                 return tracing::debug!(%peer, %error, "tls handshake failed");
@@ -64,7 +71,7 @@ pub(super) async fn serve<T, S, F>(
         },
     };
     let identity = io.peer_name().map(PeerIdentity);
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::new(since));
     let requests = Arc::clone(&activity);
     let stats = shared.stats.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -93,7 +100,8 @@ async fn supervise<C>(mut http: Pin<&mut C>, activity: &Activity, shared: &Share
 where
     C: Close,
 {
-    let mut check = std::pin::pin!(tokio::time::sleep(shared.limits.header_timeout));
+    let first = activity.born + shared.limits.header_timeout;
+    let mut check = std::pin::pin!(tokio::time::sleep_until(first));
     let mut closing = false;
     loop {
         tokio::select! {
@@ -202,9 +210,9 @@ struct Activity {
 }
 
 impl Activity {
-    fn new() -> Self {
+    fn new(born: Instant) -> Self {
         Self {
-            born: Instant::now(),
+            born,
             under_way: AtomicUsize::new(0),
             last_end_ms: AtomicU64::new(0),
         }
@@ -267,7 +275,7 @@ impl http_body::Body for Tracked {
 }
 
 /// Counts a connection that a panic ends.
-struct CountPanic(Stats);
+pub(super) struct CountPanic(pub(super) Stats);
 
 impl Drop for CountPanic {
     fn drop(&mut self) {

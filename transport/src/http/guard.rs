@@ -2,39 +2,47 @@
 //!
 //! Hot: media to viewers passes here; vectored writes go through unchanged. Only a write that
 //! the kernel refuses starts the timer, so a viewer that keeps up costs nothing here. The
-//! permit goes wherever the socket goes, also through an upgrade.
+//! place goes wherever the socket goes, also through an upgrade. Bytes that were read before
+//! hyper had the socket are read again first.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::metrics::Open;
-use crate::limit::Permit;
+use super::take::Place;
 
 /// A socket whose writes fail when none has gone through for a while.
 #[derive(Debug)]
 pub(super) struct Guarded<T> {
     io: T,
+    ahead: Bytes,
     stall: Duration,
     /// Made at the first stuck write and kept; it counts only while `stuck`.
     timer: Option<Pin<Box<Sleep>>>,
     stuck: bool,
-    _place: Option<(Permit, Open)>,
+    _place: Option<Place>,
 }
 
 impl<T> Guarded<T> {
-    pub(super) fn new(io: T, stall: Duration, place: Option<(Permit, Open)>) -> Self {
+    pub(super) fn new(io: T, stall: Duration, place: Option<Place>) -> Self {
         Self {
             io,
+            ahead: Bytes::new(),
             stall,
             timer: None,
             stuck: false,
             _place: place,
         }
+    }
+
+    /// The same, where these bytes of it were read already.
+    pub(super) fn after(self, ahead: Bytes) -> Self {
+        Self { ahead, ..self }
     }
 
     fn watch<R>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
@@ -63,7 +71,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+        let this = self.get_mut();
+        if this.ahead.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, buf);
+        }
+        let ahead = this.ahead.split_to(this.ahead.len().min(buf.remaining()));
+        buf.put_slice(&ahead);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -121,6 +135,17 @@ mod tests {
         let error = ours.write_all(b"longer than four").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(before.elapsed() >= STALL && before.elapsed() < STALL * 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_is_read_again_first() {
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        let mut ours = Guarded::new(ours, STALL, None).after(Bytes::from_static(b"read "));
+        theirs.write_all(b"before").await.unwrap();
+        let mut all = [0; 11];
+        ours.read_exact(&mut all[..2]).await.unwrap();
+        ours.read_exact(&mut all[2..]).await.unwrap();
+        assert_eq!(&all, b"read before");
     }
 
     #[tokio::test(start_paused = true)]

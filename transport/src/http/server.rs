@@ -3,18 +3,21 @@
 //! Ends when the drain starts: connections then finish their responses, and the drain's stop
 //! ends those that do not. One connection's fault, a panic included, ends that connection.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{Request, Response};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::connection::{self, Connection};
-use super::{Body, Incoming, Metrics, Stats};
+use super::take::{self, Place, Taker};
+use super::{Body, Incoming, Metrics, Stats, reply};
 use crate::accept::Listener;
 use crate::drain::Drain;
 use crate::limit::{self, Refused};
@@ -45,8 +48,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
-            // One address may be a carrier's NAT with many viewers behind it.
-            per_address: 4_096,
+            // One address may be a carrier's NAT with many viewers behind it; still it takes two
+            // to fill a listener.
+            per_address: 8_192,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(15),
@@ -116,6 +120,26 @@ impl Server {
         S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
+        self.accept(service, None::<Arc<Infallible>>).await;
+    }
+
+    /// The same, where the taker takes over what connections it wants, unless they are over TLS.
+    pub async fn run_with<S, F, K>(self, service: S, taker: Arc<K>)
+    where
+        S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+        K: Taker,
+    {
+        let taker = Some(taker).filter(|_| self.shared.tls.is_none());
+        self.accept(service, taker).await;
+    }
+
+    async fn accept<S, F, K>(self, service: S, taker: Option<Arc<K>>)
+    where
+        S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+        K: Taker,
+    {
         let Self {
             listener,
             shared,
@@ -132,15 +156,21 @@ impl Server {
             match connections.try_acquire(peer.ip()) {
                 Err(refused) => shared.refuse(stream, refused, &refusing),
                 Ok(permit) => {
-                    let place = (permit, shared.stats.opened());
+                    let place = Place::new(permit, shared.stats.opened());
                     let connection = Connection {
                         peer,
                         shared: Arc::clone(&shared),
+                        since: Instant::now(),
+                        ahead: Bytes::new(),
                     };
                     let service = service.clone();
-                    shared
-                        .drain
-                        .spawn(connection::serve(connection, stream, place, service));
+                    let drain = &shared.drain;
+                    match taker.clone() {
+                        None => drain.spawn(connection::serve(connection, stream, place, service)),
+                        Some(taker) => {
+                            drain.spawn(take::offer(connection, stream, place, service, taker));
+                        }
+                    }
                 }
             }
         }
@@ -158,21 +188,10 @@ impl Shared {
         if let Ok(slot) = Arc::clone(refusing).try_acquire_owned() {
             self.drain.spawn(async move {
                 let _slot = slot;
-                // A peer that is too slow for its refusal loses nothing by being cut off.
-                let _ = tokio::time::timeout(REFUSAL_TIMEOUT, say_unavailable(stream)).await;
+                reply::part(stream, UNAVAILABLE).await;
             });
         }
     }
-}
-
-/// Writes the answer, then reads what the peer still sends: closing a socket with unread bytes
-/// would reset it and could destroy the answer on its way.
-async fn say_unavailable(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.write_all(UNAVAILABLE).await?;
-    stream.shutdown().await?;
-    let mut rest = [0; 1024];
-    while stream.read(&mut rest).await? > 0 {}
-    Ok(())
 }
 
 const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -183,6 +202,3 @@ const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 
 /// Refusals being said at once: at a second each, 64 a second get the polite answer.
 const MAX_REFUSING: usize = 64;
-
-/// Time to take the refusal: one round trip anywhere on Earth.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);

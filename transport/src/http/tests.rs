@@ -20,13 +20,13 @@ use crate::tls::{self, Identity};
 const SECRET: &str = "a secret of the cluster under test";
 
 /// Longer than anything here takes; a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server in this process, and what the tests look at.
-struct Running {
-    addr: SocketAddr,
-    stats: Stats,
-    drain: Drain,
+pub(super) struct Running {
+    pub(super) addr: SocketAddr,
+    pub(super) stats: Stats,
+    pub(super) drain: Drain,
 }
 
 impl Running {
@@ -35,13 +35,25 @@ impl Running {
     }
 
     fn start_with(limits: Limits, change: impl FnOnce(Server) -> Server) -> Self {
+        let (server, running) = Self::bind(limits);
+        running.drain.spawn(change(server).run(service));
+        running
+    }
+
+    pub(super) fn start_taking(limits: Limits, taker: impl Taker) -> Self {
+        let (server, running) = Self::bind(limits);
+        let serving = server.run_with(service, Arc::new(taker));
+        running.drain.spawn(serving);
+        running
+    }
+
+    fn bind(limits: Limits) -> (Server, Self) {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let drain = Drain::new();
         let stats = Metrics::default().listener("test");
-        let server = change(Server::new(listener, limits, drain.clone()).stats(stats.clone()));
+        let server = Server::new(listener, limits, drain.clone()).stats(stats.clone());
         let addr = server.local_addr().unwrap();
-        drain.spawn(server.run(service));
-        Self { addr, stats, drain }
+        (server, Self { addr, stats, drain })
     }
 
     fn url(&self, path: &str) -> String {
@@ -49,7 +61,7 @@ impl Running {
     }
 
     /// Waits for a connection that fails for this reason.
-    async fn until_failed(&self, reason: &'static str) {
+    pub(super) async fn until_failed(&self, reason: &'static str) {
         let failed = async {
             while self.stats.failed(reason) == 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -61,14 +73,14 @@ impl Running {
     }
 
     /// Opens a connection, sends the bytes and gives all that comes back until it is closed.
-    async fn exchange(&self, bytes: &[u8]) -> String {
+    pub(super) async fn exchange(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         read_to_close(&mut stream).await
     }
 }
 
-async fn read_to_close(stream: &mut TcpStream) -> String {
+pub(super) async fn read_to_close(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     // A reset says the same as an end: the connection is closed.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer))
@@ -527,7 +539,7 @@ async fn a_frame_is_written_from_where_it_was() {
     let permit = crate::limit::Connections::new(1, 1)
         .try_acquire(peer.ip())
         .unwrap();
-    let place = (permit, stats.opened());
+    let place = Place::new(permit, stats.opened());
     let drain = Drain::new();
     let shared = server::Shared {
         limits: Limits::default(),
@@ -538,6 +550,8 @@ async fn a_frame_is_written_from_where_it_was() {
     let connection = connection::Connection {
         peer,
         shared: Arc::new(shared),
+        since: Instant::now(),
+        ahead: Bytes::new(),
     };
     // A small frame and a large one: neither is copied into a buffer of the connection.
     let frames = [Bytes::from(vec![1; 40]), Bytes::from(vec![2; 100_000])];
