@@ -1,13 +1,16 @@
 //! `[edge]`: where an edge listens, what it may carry and how long it waits.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time;
 
 use anyhow::ensure;
 use cluster::node;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use transport::config::{Bytes, Duration};
 
 /// `[edge]`: serves viewers, from one upstream subscription per stream.
@@ -36,9 +39,8 @@ pub struct Config {
     pub linger: Duration,
     /// Memory for cached groups of all streams.
     pub cache: Bytes,
-    /// How long frames are gathered into one write while many are watching.
-    /// More costs delay and saves processor time; with few viewers nothing is gathered.
-    pub latency: Duration,
+    /// How FLV is written to viewers.
+    pub flv: Flv,
     /// What becomes of viewers who cannot keep up.
     pub slow: Slow,
     /// How long viewers may go on watching after the edge was told to stop.
@@ -67,14 +69,99 @@ pub struct Capacity {
     pub viewers: u32,
 }
 
+/// `[edge.flv]`: how FLV is written to viewers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "EdgeFlv")]
+pub struct Flv {
+    /// Threads that write to viewers without TLS; 0 is one per core.
+    pub workers: u32,
+    /// How long frames are gathered into one write: `"0ms"` to `"350ms"`, or `"adaptive"`, which is nothing while the
+    /// core is idle and up to 100 ms under load. More costs delay and saves processor time.
+    pub latency: Latency,
+}
+
+/// How long frames are gathered into one write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Latency {
+    /// As the load asks.
+    #[default]
+    Adaptive,
+    /// Always so long.
+    Fixed(Duration),
+}
+
+impl Latency {
+    /// The fixed time, if there is one.
+    pub fn fixed(self) -> Option<time::Duration> {
+        match self {
+            Self::Adaptive => None,
+            Self::Fixed(time) => Some(time.get()),
+        }
+    }
+}
+
+impl FromStr for Latency {
+    type Err = transport::config::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            ADAPTIVE => Ok(Self::Adaptive),
+            fixed => fixed.parse().map(Self::Fixed),
+        }
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adaptive => f.write_str(ADAPTIVE),
+            Self::Fixed(time) => time.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Latency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Latency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Latency {
+    fn schema_name() -> Cow<'static, str> {
+        "Latency".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
+/// What is written for [`Latency::Adaptive`].
+const ADAPTIVE: &str = "adaptive";
+
 /// `[edge.slow]`: viewers who cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "EdgeSlow")]
 pub struct Slow {
-    /// A viewer so far behind goes on at the newest key frame; at least `"100ms"`.
+    /// A viewer so far behind goes on at a newer key frame; at least `"100ms"`. Half as far behind it loses the
+    /// frames that no other refers to.
     pub skip_after: Duration,
-    /// A viewer that takes nothing for so long is closed; at least one second.
+    /// A viewer that is behind by so many bytes goes on there too; at least `"64KiB"`.
+    pub queue: Bytes,
+    /// A viewer that takes nothing, or completes no picture, for so long is closed; at least one second.
     pub close_after: Duration,
 }
 
@@ -90,7 +177,7 @@ impl Default for Config {
             capacity: Capacity::default(),
             linger: Duration::from_secs(10),
             cache: Bytes::from_mib(256),
-            latency: Duration::from_millis(100),
+            flv: Flv::default(),
             slow: Slow::default(),
             drain: Duration::from_secs(30),
         }
@@ -110,6 +197,7 @@ impl Default for Slow {
     fn default() -> Self {
         Self {
             skip_after: Duration::from_secs(3),
+            queue: Bytes::from_mib(8),
             close_after: Duration::from_secs(20),
         }
     }
@@ -117,6 +205,12 @@ impl Default for Slow {
 
 /// A shorter lag is what gathering frames into one write makes by itself.
 const SHORTEST_SKIP: time::Duration = time::Duration::from_millis(100);
+/// The kernel's own buffer takes as much before anything is noticed.
+const SMALLEST_QUEUE: u64 = 64 << 10;
+/// Longer gathering saves little more, and players begin to run dry.
+const LONGEST_LATENCY: time::Duration = time::Duration::from_millis(350);
+/// More threads than any machine has cores only cost switches between them.
+const MOST_WORKERS: u32 = 1_024;
 /// A retransmission after one loss takes up to a second.
 const SHORTEST_CLOSE: time::Duration = time::Duration::from_secs(1);
 
@@ -135,6 +229,7 @@ impl Config {
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let Slow {
             skip_after,
+            queue,
             close_after,
         } = self.slow;
         ensure!(
@@ -142,8 +237,23 @@ impl Config {
             "[edge.slow] skip_after must be at least 100ms"
         );
         ensure!(
+            queue.get() >= SMALLEST_QUEUE,
+            "[edge.slow] queue must be at least 64KiB"
+        );
+        ensure!(
             close_after.get() >= SHORTEST_CLOSE,
             "[edge.slow] close_after must be at least 1s"
+        );
+        ensure!(
+            self.flv
+                .latency
+                .fixed()
+                .is_none_or(|time| time <= LONGEST_LATENCY),
+            "[edge.flv] latency must be \"adaptive\" or at most 350ms"
+        );
+        ensure!(
+            self.flv.workers <= MOST_WORKERS,
+            "[edge.flv] workers must be at most {MOST_WORKERS}"
         );
         Ok(())
     }
@@ -181,6 +291,12 @@ mod tests {
             ("[slow]\nskip_after = \"100ms\"\nclose_after = \"1s\"", true),
             ("[slow]\nskip_after = \"0s\"", false),
             ("[slow]\nclose_after = \"0s\"", false),
+            ("[slow]\nqueue = \"1KiB\"", false),
+            ("[flv]\nlatency = \"adaptive\"", true),
+            ("[flv]\nlatency = \"0ms\"", true),
+            ("[flv]\nlatency = \"350ms\"", true),
+            ("[flv]\nlatency = \"351ms\"", false),
+            ("[flv]\nworkers = 2000", false),
         ];
         for (text, valid) in rows {
             let config: Config = toml::from_str(text).unwrap();
@@ -194,6 +310,8 @@ mod tests {
             "lsten = 1",
             "[capacity]\negress = 1",
             "[slow]\nskip = '1s'",
+            "[flv]\nlatency = 'soon'",
+            "latency = '100ms'",
             "[tls]\nca = ''",
         ] {
             assert!(toml::from_str::<Config>(text).is_err(), "{text}");

@@ -27,7 +27,7 @@ use crate::admit::{Asked, Load, Reason, Verdict, admit};
 use crate::meter::{Metrics, Rate};
 use crate::playback::tags::Tags;
 use crate::playback::websocket::{self, handshake};
-use crate::playback::{Terms, flv};
+use crate::playback::{Options, Terms, flv};
 use crate::upstream::{Failure, Upstream};
 use crate::viewer::{Place, Protocol, Viewers};
 use request::{Invalid, Wish};
@@ -174,7 +174,11 @@ impl Public {
                 return not_joined(failure);
             }
         };
-        let tags = Tags::new(joined.track, wish.hevc, self.terms.skip_after);
+        let options = Options {
+            hevc: wish.hevc,
+            ..Options::default()
+        };
+        let tags = Tags::new(joined.track, options, self.terms);
         if !handshake::is_asked(request.version(), request.headers()) {
             let viewer = place.watch(Protocol::Flv, joined.lease);
             return media(body(flv::Body::new(tags, viewer, self.terms, &self.drain)));
@@ -184,8 +188,7 @@ impl Public {
         };
         let viewer = place.watch(Protocol::WebSocket, joined.lease);
         let upgrade = on_upgrade(request);
-        self.drain
-            .spawn(websocket::serve(upgrade, tags, viewer, self.terms));
+        self.drain.spawn(websocket::serve(upgrade, tags, viewer));
         answer.map(|()| empty())
     }
 

@@ -268,8 +268,8 @@ fn limits(config: &Config) -> Limits {
 
 fn terms(config: &Config) -> Terms {
     Terms {
-        latency: config.latency.get(),
         skip_after: config.slow.skip_after.get(),
+        queue: config.slow.queue.get(),
         close_after: config.slow.close_after.get(),
     }
 }

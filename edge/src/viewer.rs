@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use cluster::stream::StreamKey;
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ struct Shared {
     /// Viewers of each stream that has some.
     streams: Mutex<HashMap<StreamKey, u32>>,
     total: AtomicU32,
+    gathering_us: AtomicU32,
     next_id: AtomicU64,
 }
 
@@ -34,6 +36,7 @@ impl Viewers {
             metrics,
             streams: Mutex::default(),
             total: AtomicU32::new(0),
+            gathering_us: AtomicU32::new(0),
             next_id: AtomicU64::new(1),
         }))
     }
@@ -60,6 +63,12 @@ impl Viewers {
     /// Viewers of all streams.
     pub fn total(&self) -> u32 {
         self.0.total.load(Ordering::Relaxed)
+    }
+
+    /// Sets how long frames are gathered for viewers whom the main runtime serves.
+    pub fn gather(&self, latency: Duration) {
+        let us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+        self.0.gathering_us.store(us, Ordering::Relaxed);
     }
 
     /// Viewers of each stream that has some.
@@ -166,9 +175,10 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// How many watch on this node, itself included.
-    pub fn among(&self) -> u32 {
-        self.place.viewers.total()
+    /// How long its frames are to be gathered into one write.
+    pub fn gathering(&self) -> Duration {
+        let us = self.place.viewers.0.gathering_us.load(Ordering::Relaxed);
+        Duration::from_micros(us.into())
     }
 
     /// Counts what was written for it.

@@ -43,7 +43,7 @@ pub enum Event {
 }
 
 /// How HEVC is written, because players understand only one of the two.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Hevc {
     /// FourCC `hvc1` of Enhanced RTMP: ffmpeg 6.1 and later, mpegts.js, OBS.
     #[default]

@@ -1,164 +1,59 @@
-//! Hot: HTTP-FLV: tags as a response's body, for HTTP/1.1 and HTTP/2.
-//!
-//! Each payload is handed to the connection by reference. With many viewers on the node a body that has given all it
-//! had rests for a while, so that several frames share one wake-up and one write. A body that is not polled any more is
-//! emptied after a time: HTTP/2 lets a viewer keep a response open without taking it.
+//! Hot: HTTP-FLV over plain sockets: worker threads that walk their viewers.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+mod body;
+
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Frame;
-use parking_lot::Mutex;
-use tokio::time::{Instant, Sleep, sleep};
+use relay::track::Consumer;
+use tokio::net::TcpStream;
 use transport::drain::Drain;
 
-use super::Terms;
-use super::tags::{Pieces, Tags};
-use crate::viewer::{Closed, Viewer};
+use super::{Options, Terms};
+use crate::meter::Metrics;
+use crate::viewer::Viewer;
+pub use body::Body;
 
-/// A response's body.
-#[derive(Debug)]
-pub struct Body(Arc<Mutex<Option<Playing>>>);
-
-#[derive(Debug)]
-struct Playing {
-    tags: Tags,
-    pieces: Pieces,
-    viewer: Viewer,
-    terms: Terms,
-    rest: Rest,
-    /// Since when the connection has had something to write; unset while it waits for the stream.
-    owed: Option<Instant>,
+/// How the workers are set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Threads; 0 is one per core.
+    pub workers: usize,
+    /// How long frames are gathered; unset, as long as the load asks for.
+    pub latency: Option<Duration>,
+    /// What viewers are allowed.
+    pub terms: Terms,
 }
 
-impl Body {
-    /// A body for a viewer; its watchdog runs on the drain.
-    pub fn new(tags: Tags, viewer: Viewer, terms: Terms, drain: &Drain) -> Self {
-        let playing = Playing {
-            tags,
-            pieces: Pieces::default(),
-            viewer,
-            terms,
-            rest: Rest::default(),
-            owed: Some(Instant::now()),
-        };
-        let body = Arc::new(Mutex::new(Some(playing)));
-        drain.background(watch(Arc::downgrade(&body), terms.close_after));
-        Self(body)
-    }
+/// A viewer's socket on its way to a worker.
+pub struct Seat {
+    /// Nothing was written to it; what was read of it is the request's head alone.
+    pub socket: TcpStream,
+    /// The head of the HTTP response, which is written first.
+    pub head: Bytes,
+    /// The stream.
+    pub track: Consumer,
+    /// How the viewer wants it.
+    pub wish: Options,
+    /// Counts it.
+    pub viewer: Viewer,
+    /// The connection's permit: dropped with the socket.
+    pub guard: Box<dyn Send>,
 }
 
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Stalled;
+/// The workers; a clone hands over to the same.
+#[derive(Clone, Debug)]
+pub struct Fanout {}
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Stalled>>> {
-        match self.0.lock().as_mut() {
-            Some(playing) => playing
-                .poll_piece(cx)
-                .map(|piece| piece.map(|p| Ok(Frame::data(p)))),
-            None => Poll::Ready(Some(Err(Stalled))),
-        }
+impl Fanout {
+    /// Starts the workers; they end with the drain's stop, or when it has started and nobody watches.
+    pub fn start(_settings: &Settings, _metrics: Metrics, _drain: Drain) -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Hands a viewer to the worker with the fewest; waits while that one has many to take in.
+    pub async fn serve(&self, seat: Seat) {
+        drop(seat);
     }
 }
-
-/// The viewer took nothing for too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the viewer took nothing for too long")]
-pub struct Stalled;
-
-impl Playing {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        loop {
-            if let Some(piece) = self.pieces.pop() {
-                self.owed = Some(Instant::now());
-                return Poll::Ready(Some(piece));
-            }
-            self.owed = None;
-            if self.rest.poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let gathering = self.terms.gathering(self.viewer.among());
-            let filled = if gathering.is_zero() {
-                self.tags.poll_fill(cx, &mut self.pieces)
-            } else {
-                // The rest that follows wakes the body: a wake-up per frame is what it saves.
-                self.tags
-                    .poll_fill(&mut Context::from_waker(Waker::noop()), &mut self.pieces)
-            };
-            match filled {
-                Poll::Ready(Some(filled)) => self.viewer.sent(&filled),
-                Poll::Ready(None) => {
-                    self.viewer.close(Closed::Ended);
-                    return Poll::Ready(None);
-                }
-                Poll::Pending if gathering.is_zero() => return Poll::Pending,
-                Poll::Pending => self.rest.begin(gathering),
-            }
-        }
-    }
-
-    fn is_stalled(&self) -> bool {
-        self.owed
-            .is_some_and(|since| since.elapsed() >= self.terms.close_after)
-    }
-}
-
-impl Drop for Playing {
-    fn drop(&mut self) {
-        if self.is_stalled() {
-            self.viewer.close(Closed::Stalled);
-        }
-    }
-}
-
-/// Lets go of what a viewer holds that does not take it.
-async fn watch(playing: Weak<Mutex<Option<Playing>>>, close_after: Duration) {
-    loop {
-        sleep(close_after / CHECKS).await;
-        let Some(playing) = playing.upgrade() else {
-            return;
-        };
-        let mut playing = playing.lock();
-        if playing.as_ref().is_none_or(Playing::is_stalled) {
-            *playing = None;
-            return;
-        }
-    }
-}
-
-/// A pause between two fillings.
-#[derive(Debug, Default)]
-struct Rest {
-    sleep: Option<Pin<Box<Sleep>>>,
-    resting: bool,
-}
-
-impl Rest {
-    fn begin(&mut self, time: Duration) {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(time)));
-        sleep.as_mut().reset(Instant::now() + time);
-        self.resting = true;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(sleep) = self.sleep.as_mut().filter(|_| self.resting) {
-            std::task::ready!(sleep.as_mut().poll(cx));
-            self.resting = false;
-        }
-        Poll::Ready(())
-    }
-}
-
-/// Looks at a viewer within one stall time: it is closed at most a quarter too late.
-const CHECKS: u32 = 4;
-
-#[cfg(test)]
-mod tests;

@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use media::codec::Catalog;
-use media::flv::{Hevc, Muxer};
+use media::flv::Muxer;
 use media::frame::Frame;
 use relay::group::{Group, Header};
 use relay::reader::{Item, Reader, Start};
 use relay::track::Consumer;
 
 use super::timeline::Timeline;
+use super::{Options, Terms};
 
 /// Writes one viewer's stream.
 #[derive(Debug)]
@@ -48,12 +49,12 @@ pub struct Filled {
 
 impl Tags {
     /// The track from its newest key frame on.
-    pub fn new(track: Consumer, hevc: Hevc, skip_after: Duration) -> Self {
+    pub fn new(track: Consumer, wish: Options, terms: Terms) -> Self {
         Self {
             reader: Reader::new(track.clone(), Start::Latest),
             track,
-            skip_after,
-            muxer: Muxer::new(hevc),
+            skip_after: terms.skip_after,
+            muxer: Muxer::new(wish.hevc),
             timeline: Timeline::default(),
             catalog: None,
             group: None,

@@ -17,29 +17,28 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use transport::http::{OnUpgrade, TokioIo};
 
-use super::Terms;
 use super::tags::{Pieces, Tags};
 use crate::viewer::{Closed, Viewer};
 use frame::{Code, head};
 
 /// Serves a viewer once its connection is upgraded, to the end.
-pub async fn serve(upgrade: OnUpgrade, tags: Tags, viewer: Viewer, terms: Terms) {
+pub async fn serve(upgrade: OnUpgrade, tags: Tags, viewer: Viewer) {
     match timeout(UPGRADE_WITHIN, upgrade).await {
-        Ok(Ok(socket)) => play(TokioIo::new(socket), tags, viewer, terms).await,
+        Ok(Ok(socket)) => play(TokioIo::new(socket), tags, viewer).await,
         Ok(Err(error)) => tracing::debug!(%error, "no websocket"),
         Err(_) => tracing::debug!("no websocket in time"),
     }
 }
 
 /// Plays over an upgraded connection.
-async fn play<S>(io: S, tags: Tags, mut viewer: Viewer, terms: Terms)
+async fn play<S>(io: S, tags: Tags, mut viewer: Viewer)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (read, write) = split(io);
     let (replies, owed) = mpsc::channel(MAX_REPLIES);
     let why = tokio::select! {
-        why = send(write, owed, tags, &mut viewer, terms) => why,
+        why = send(write, owed, tags, &mut viewer) => why,
         _ = listen(read, replies) => Closed::Left,
     };
     viewer.close(why);
@@ -79,7 +78,6 @@ async fn send<W>(
     mut replies: mpsc::Receiver<Reply>,
     mut tags: Tags,
     viewer: &mut Viewer,
-    terms: Terms,
 ) -> Closed
 where
     W: AsyncWrite + Unpin,
@@ -102,7 +100,7 @@ where
                 Some(filled) => {
                     viewer.sent(&filled);
                     let written = write_message(&mut write, Code::Binary, &mut message).await;
-                    rest(&tags, terms.gathering(viewer.among())).await;
+                    rest(&tags, viewer.gathering()).await;
                     written
                 }
                 None => {

@@ -6,7 +6,11 @@ use media::flv::{Demuxer, Event};
 use media::frame::Kind;
 use std::task::Waker;
 
-const SKIP_AFTER: Duration = Duration::from_secs(3);
+const TERMS: Terms = Terms {
+    skip_after: Duration::from_secs(3),
+    queue: 8 << 20,
+    close_after: Duration::from_secs(20),
+};
 
 /// A viewer that demuxes what it gets.
 struct Player {
@@ -17,7 +21,7 @@ struct Player {
 
 impl Player {
     fn new(feed: &Feed) -> Self {
-        let tags = Tags::new(feed.consumer.clone(), Hevc::Enhanced, SKIP_AFTER);
+        let tags = Tags::new(feed.consumer.clone(), Options::default(), TERMS);
         Self {
             tags,
             demuxer: Demuxer::new(),

@@ -3,15 +3,16 @@
 use super::*;
 use crate::fixture::{FRAMES, Feed};
 use crate::meter::Metrics;
+use crate::playback::{Options, Terms};
 use crate::upstream::Lease;
 use crate::viewer::{Protocol, Viewers};
 use cluster::stream::StreamKey;
-use media::flv::{Demuxer, Event, Hevc};
+use media::flv::{Demuxer, Event};
 use tokio::io::DuplexStream;
 
 const TERMS: Terms = Terms {
-    latency: Duration::from_millis(100),
     skip_after: Duration::from_secs(3),
+    queue: 8 << 20,
     close_after: Duration::from_secs(20),
 };
 
@@ -51,9 +52,9 @@ fn connect(feed: &Feed) -> (Socket, Metrics) {
         .enter(&stream, |_| Ok::<_, ()>(()))
         .unwrap();
     let viewer = place.watch(Protocol::WebSocket, Lease::default());
-    let tags = Tags::new(feed.consumer.clone(), Hevc::Enhanced, TERMS.skip_after);
+    let tags = Tags::new(feed.consumer.clone(), Options::default(), TERMS);
     let (ours, theirs) = tokio::io::duplex(64 << 10);
-    tokio::spawn(play(ours, tags, viewer, TERMS));
+    tokio::spawn(play(ours, tags, viewer));
     (Socket(theirs), metrics)
 }
 

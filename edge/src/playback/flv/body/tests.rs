@@ -3,16 +3,18 @@
 use super::*;
 use crate::fixture::Feed;
 use crate::meter::Metrics;
+use crate::playback::Options;
 use crate::upstream::Lease;
 use crate::viewer::{Protocol, Viewers};
 use cluster::stream::StreamKey;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use media::flv::Hevc;
+
+const LATENCY: Duration = Duration::from_millis(100);
 
 const TERMS: Terms = Terms {
-    latency: Duration::from_millis(100),
     skip_after: Duration::from_secs(3),
+    queue: 8 << 20,
     close_after: Duration::from_secs(20),
 };
 
@@ -36,7 +38,7 @@ impl Room {
         let stream = StreamKey::parse("live/x").unwrap();
         let place = self.viewers.enter(&stream, |_| Ok::<_, ()>(())).unwrap();
         let viewer = place.watch(Protocol::Flv, Lease::default());
-        let tags = Tags::new(feed.consumer.clone(), Hevc::Enhanced, TERMS.skip_after);
+        let tags = Tags::new(feed.consumer.clone(), Options::default(), TERMS);
         Body::new(tags, viewer, TERMS, &self.drain)
     }
 }
@@ -121,13 +123,10 @@ async fn a_stalled_viewer_slows_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_crowd_frames_are_gathered() {
+async fn frames_are_gathered_as_the_load_asks() {
     let (room, mut feed) = (Room::new(), Feed::new());
     let mut body = room.body(&feed);
-    let idle = Feed::new();
-    let _crowd: Vec<_> = (0..super::super::FEW_VIEWERS)
-        .map(|_| room.body(&idle))
-        .collect();
+    room.viewers.gather(LATENCY);
     feed.group();
     assert!(!take(&mut body).is_empty());
     let mut group = feed.open();
@@ -136,7 +135,7 @@ async fn in_a_crowd_frames_are_gathered() {
     feed.push(&mut group);
     let before = Instant::now();
     let first = body.frame().await.unwrap().unwrap();
-    assert!(first.is_data() && before.elapsed() <= TERMS.latency + Duration::from_millis(1));
+    assert!(first.is_data() && before.elapsed() <= LATENCY + Duration::from_millis(1));
     // Two tags and the last trailer: nothing came in between.
     assert_eq!(1 + take(&mut body).len(), 5);
 }
