@@ -35,6 +35,8 @@ pub struct Config {
     pub parents: Vec<String>,
     /// What this edge may carry.
     pub capacity: Capacity,
+    /// Viewers' connections from one address (IPv6: one /64) at one time.
+    pub max_connections_per_address: u32,
     /// How long a stream is kept coming after its last viewer left.
     pub linger: Duration,
     /// Memory for cached groups of all streams.
@@ -175,6 +177,8 @@ impl Default for Config {
             relay_public: None,
             parents: Vec::new(),
             capacity: Capacity::default(),
+            // One address may be a carrier's NAT with many viewers behind it.
+            max_connections_per_address: 8_192,
             linger: Duration::from_secs(10),
             cache: Bytes::from_mib(256),
             flv: Flv::default(),

@@ -1,34 +1,39 @@
 //! The public listener: viewers' requests, from path to playback.
 //!
-//! Read downwards: method and path, token and admission, upstream, playback. Every answer carries the CORS headers,
-//! redirects and refusals too, because players show a page nothing without them. A refused token is a plain 403: why
-//! is counted, not told. A redirect goes only to a node of the plan.
+//! Read downwards: method and path, token and admission, upstream, playback. There are two roads, over which the
+//! same is decided and the same headers are sent: a plain GET of FLV over HTTP/1.x is taken from hyper, and its socket
+//! goes to the fan-out; all else hyper writes. Every answer carries the CORS headers, redirects and refusals too,
+//! because players show a page nothing without them. A refused token is a plain 403: why is counted, not told.
+//! A redirect goes only to a node of the plan.
 
 pub(crate) mod request;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cluster::node::{Capacity, NodeId};
 use cluster::plan::{Health, Plan};
 use cluster::token::{Action, Attempt, Claims, Gate, Refusal};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use transport::clock::Clock;
 use transport::drain::Drain;
 use transport::http::{
-    Body, Incoming, allow_any_page, body, empty, full, not_allowed, on_upgrade, peer, preflight,
-    problem, unavailable,
+    Body, Incoming, Peer, Taken, Taker, allow_any_page, body, empty, full, head, not_allowed,
+    on_upgrade, preflight, problem, unavailable,
 };
 
 use crate::admit::{Asked, Load, Reason, Verdict, admit};
 use crate::meter::{Metrics, Rate};
+use crate::playback::flv::{self, Fanout, Seat};
 use crate::playback::tags::Tags;
 use crate::playback::websocket::{self, handshake};
-use crate::playback::{Options, Terms, flv};
-use crate::upstream::{Failure, Upstream};
+use crate::playback::{Options, Terms};
+use crate::upstream::{Failure, Joined, Upstream};
 use crate::viewer::{Place, Protocol, Viewers};
 use request::{Invalid, Wish};
 
@@ -39,6 +44,7 @@ pub(crate) struct Public {
     pub(crate) gate: Gate,
     pub(crate) capacity: Capacity,
     pub(crate) terms: Terms,
+    pub(crate) fanout: Fanout,
     pub(crate) plan: watch::Receiver<Arc<Plan>>,
     pub(crate) upstream: Upstream,
     pub(crate) viewers: Viewers,
@@ -48,28 +54,63 @@ pub(crate) struct Public {
     pub(crate) drain: Drain,
 }
 
-/// Who was not admitted: the answer is ready.
+/// A viewer who was let in, and what it is to watch.
+struct Admitted {
+    place: Place,
+    options: Options,
+    joined: Joined,
+}
+
+/// Who does not get to watch: the answer is ready.
 type Turned = Box<Response<Body>>;
+
+impl Taker for Public {
+    fn wants(&self, request: &Request<()>) -> bool {
+        request.uri().path().ends_with(".flv")
+    }
+
+    async fn take(self: Arc<Self>, request: Request<()>, taken: Taken) {
+        let began = Instant::now();
+        let (parts, ()) = request.into_parts();
+        match self.let_in(&parts).await {
+            Err(mut response) => {
+                self.sign(response.headers_mut(), parts.version, began);
+                taken.answer(*response).await;
+            }
+            Ok(admitted) => {
+                let mut response = media(());
+                self.sign(response.headers_mut(), parts.version, began);
+                self.fanout
+                    .serve(seat(taken, head(&response), admitted))
+                    .await;
+            }
+        }
+    }
+}
 
 impl Public {
     /// Answers one request.
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        let (version, began) = (request.version(), Instant::now());
-        let mut response = self.route(request).await;
-        let headers = response.headers_mut();
-        allow_any_page(headers);
-        headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        self.describe(headers, version, began);
+        let began = Instant::now();
+        let (parts, incoming) = request.into_parts();
+        let version = parts.version;
+        let mut response = match self.let_in(&parts).await {
+            Ok(admitted) => self.play(Request::from_parts(parts, incoming), admitted),
+            Err(turned) => *turned,
+        };
+        self.sign(response.headers_mut(), version, began);
         response
     }
 
-    /// Says who answered and how long that took.
-    fn describe(&self, headers: &mut HeaderMap, version: Version, began: Instant) {
+    /// Lets every page read the answer, says who answered and how long that took.
+    fn sign(&self, headers: &mut HeaderMap, version: Version, began: Instant) {
+        allow_any_page(headers);
+        headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         // RFC 9110, section 7.6.3: the version received and a pseudonym.
-        let version = if version == Version::HTTP_2 {
-            "2"
-        } else {
-            "1.1"
+        let version = match version {
+            Version::HTTP_2 => "2",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
         };
         let via = format!("{version} {}", self.node);
         let timing = format!("join;dur={:.1}", began.elapsed().as_secs_f64() * 1000.0);
@@ -80,27 +121,36 @@ impl Public {
         }
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Response<Body> {
-        match request.method().as_str() {
+    /// All that is decided about a request before something is written.
+    async fn let_in(&self, request: &Parts) -> Result<Admitted, Turned> {
+        match request.method.as_str() {
             "GET" | "HEAD" => {}
-            "OPTIONS" => return preflight(),
-            _ => return not_allowed(),
+            "OPTIONS" => return turned(preflight()),
+            _ => return turned(not_allowed()),
         }
-        if request.uri().path() == "/" {
-            return self.greeting();
+        if request.uri.path() == "/" {
+            return turned(self.greeting());
         }
-        let wish = match Wish::parse(request.uri(), request.headers()) {
+        let wish = match Wish::parse(&request.uri, &request.headers) {
             Ok(wish) => wish,
-            Err(Invalid::Unknown) => return not_found("streams are at /{app}/{stream}.flv"),
-            Err(Invalid::Malformed) => {
-                return problem(StatusCode::BAD_REQUEST, "malformed path", "");
-            }
+            Err(invalid) => return turned(malformed(invalid)),
         };
-        let client = peer(&request).map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip());
-        match self.admit(&wish, client) {
-            Err(turned) => *turned,
-            Ok(_) if request.method() == Method::HEAD => media(empty()),
-            Ok(place) => self.play(request, &wish, place).await,
+        let client = request.extensions.get::<Peer>();
+        let client = client.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.0.ip());
+        let place = self.admit(&wish, client)?;
+        if request.method == Method::HEAD {
+            return turned(media(empty()));
+        }
+        match self.upstream.join(&wish.stream, &[]).await {
+            Ok(joined) => Ok(Admitted {
+                place,
+                options: wish.options,
+                joined,
+            }),
+            Err(failure) => {
+                self.metrics.refuse(failure.as_str());
+                turned(not_joined(failure))
+            }
         }
     }
 
@@ -166,18 +216,13 @@ impl Public {
         }
     }
 
-    async fn play(&self, request: Request<Incoming>, wish: &Wish, place: Place) -> Response<Body> {
-        let joined = match self.upstream.join(&wish.stream, &[]).await {
-            Ok(joined) => joined,
-            Err(failure) => {
-                self.metrics.refuse(failure.as_str());
-                return not_joined(failure);
-            }
-        };
-        let options = Options {
-            hevc: wish.hevc,
-            ..Options::default()
-        };
+    /// Plays over hyper.
+    fn play(&self, request: Request<Incoming>, admitted: Admitted) -> Response<Body> {
+        let Admitted {
+            place,
+            options,
+            joined,
+        } = admitted;
         let tags = Tags::new(joined.track, options, self.terms);
         if !handshake::is_asked(request.version(), request.headers()) {
             let viewer = place.watch(Protocol::Flv, joined.lease);
@@ -210,11 +255,39 @@ pub(crate) fn is_draining(plan: &Plan, node: &NodeId) -> bool {
         .is_some_and(|state| state.health == Health::Draining)
 }
 
-fn media(body: Body) -> Response<Body> {
+fn turned<T>(response: Response<Body>) -> Result<T, Turned> {
+    Err(Box::new(response))
+}
+
+fn seat(taken: Taken, head: Bytes, admitted: Admitted) -> Seat {
+    let Joined { track, lease, .. } = admitted.joined;
+    Seat {
+        socket: taken.stream,
+        head,
+        track,
+        wish: admitted.options,
+        viewer: admitted.place.watch(Protocol::Flv, lease),
+        guard: Box::new(taken.place),
+    }
+}
+
+fn media<B>(body: B) -> Response<B> {
     let mut response = Response::new(body);
     let kind = HeaderValue::from_static("video/x-flv");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+fn malformed(invalid: Invalid) -> Response<Body> {
+    let bad = |title, detail| problem(StatusCode::BAD_REQUEST, title, detail);
+    match invalid {
+        Invalid::Unknown => not_found("streams are at /{app}/{stream}.flv"),
+        Invalid::Malformed => bad("malformed path", ""),
+        Invalid::Resume => bad(
+            "malformed resume",
+            "write resume=epoch.group.frame, three whole numbers",
+        ),
+    }
 }
 
 fn refusal(reason: Reason) -> Response<Body> {

@@ -1,9 +1,10 @@
 //! Serving viewers from one upstream subscription per stream.
 //!
-//! Read downwards: `http` turns a path into a wish, `admit` decides, `upstream` joins the stream or opens it,
-//! `playback` serves, `viewer` counts. `meter` makes a sample of it each second.
+//! Read downwards: `room` says how many fit, `http` turns a path into a wish, `admit` decides, `upstream` joins the
+//! stream or opens it, `playback` serves, `viewer` counts. `meter` makes a sample of it each second.
 
 pub mod config;
+mod room;
 mod http;
 pub mod admit;
 pub mod upstream;
@@ -35,6 +36,7 @@ use transport::admin::{Admin, Readiness};
 use transport::clock::Clock;
 use transport::drain::Drain;
 use transport::http::{Limits, Metrics as HttpMetrics, Server};
+use transport::limit;
 use transport::quic::{self, Endpoint};
 use transport::router::{self, Json, Router};
 use transport::tls;
@@ -42,6 +44,8 @@ use transport::tls;
 use crate::http::{Public, is_draining};
 use meter::{Meter, Metrics, Rate};
 use playback::Terms;
+use playback::flv::{Fanout, Settings};
+use room::Room;
 use upstream::{Setup, Upstream};
 use viewer::Viewers;
 
@@ -80,6 +84,7 @@ impl Edge {
     pub async fn load(config: Config, common: Common, drain: Drain) -> anyhow::Result<Self> {
         tls::install();
         config.check()?;
+        let (config, connections) = fit(config);
         let id = common.node.id(Role::Edge);
         let identity = common.cluster.identity(&id)?;
         let gate = Gate::load(&common.tokens, &common.cluster.secret)?;
@@ -121,12 +126,13 @@ impl Edge {
         });
         let _ = paths.set(upstream.clone());
 
-        let server = server(&config, listener, &drain)?.stats(http.listener("public"));
+        let server = server(&config, connections, listener, &drain)?.stats(http.listener("public"));
         let public = Arc::new(Public {
             node: id,
             gate,
             capacity: config.capacity.into(),
             terms: terms(&config),
+            fanout: fanout(&config, &metrics, &drain)?,
             plan: agent.plan(),
             upstream,
             viewers,
@@ -247,23 +253,55 @@ struct Summary {
     streams: Vec<StreamViewers>,
 }
 
-fn server(config: &Config, listener: Listener, drain: &Drain) -> anyhow::Result<Server> {
-    let server = Server::new(listener, limits(config), drain.clone());
+/// What fits the process's file descriptors: fewer viewers if need be, and how many connections.
+fn fit(mut config: Config) -> (Config, usize) {
+    let descriptors = limit::descriptors();
+    let room = Room::new(config.capacity.viewers, descriptors);
+    if descriptors < room.needed {
+        tracing::warn!(
+            descriptors,
+            needed = room.needed,
+            wished = config.capacity.viewers,
+            viewers = room.viewers,
+            "too few file descriptors for [edge.capacity] viewers, taking fewer; \
+             raise the limit (LimitNOFILE= of a service, ulimit -Hn of a shell)"
+        );
+    }
+    config.capacity.viewers = room.viewers;
+    (config, room.connections)
+}
+
+fn server(
+    config: &Config,
+    connections: usize,
+    listener: Listener,
+    drain: &Drain,
+) -> anyhow::Result<Server> {
+    let server = Server::new(listener, limits(config, connections), drain.clone());
     let Some(files) = &config.tls else {
         return Ok(server);
     };
     Ok(server.tls(tls::public(&files.cert, &files.key).context("[edge.tls]")?))
 }
 
-fn limits(config: &Config) -> Limits {
-    let viewers = usize::try_from(config.capacity.viewers).unwrap_or(usize::MAX);
-    let default = Limits::default();
+fn limits(config: &Config, connections: usize) -> Limits {
+    let per_address = config.max_connections_per_address;
     Limits {
-        // Who comes when the node is full is to hear so, and where to go.
-        connections: default.connections.max(viewers.saturating_mul(2)),
+        connections,
+        per_address: usize::try_from(per_address).unwrap_or(usize::MAX),
         write_stall: config.slow.close_after.get(),
-        ..default
+        ..Limits::default()
     }
+}
+
+fn fanout(config: &Config, metrics: &Metrics, drain: &Drain) -> anyhow::Result<Fanout> {
+    let settings = Settings {
+        workers: usize::try_from(config.flv.workers).unwrap_or(usize::MAX),
+        latency: config.flv.latency.fixed(),
+        terms: terms(config),
+    };
+    Fanout::start(&settings, metrics.clone(), drain.clone())
+        .context("the threads that write to viewers cannot start")
 }
 
 fn terms(config: &Config) -> Terms {

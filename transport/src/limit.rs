@@ -98,6 +98,11 @@ pub fn raise_descriptors() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
+/// How many files and sockets this process may have open.
+pub fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Which limit refused a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -168,10 +173,7 @@ mod tests {
     #[test]
     fn raising_the_descriptors_reaches_the_hard_limit() {
         let raised = raise_descriptors().unwrap();
-        assert_eq!(
-            getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-            raised
-        );
+        assert_eq!(descriptors(), raised);
     }
 
     #[test]

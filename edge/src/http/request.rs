@@ -8,13 +8,15 @@ use http::{HeaderMap, Uri};
 use media::flv::Hevc;
 use transport::http::bearer;
 
+use crate::playback::{Options, Resume};
+
 /// A viewer's wish.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wish {
     /// The stream.
     pub(crate) stream: StreamKey,
-    /// How HEVC is to be written.
-    pub(crate) hevc: Hevc,
+    /// How it is to be written.
+    pub(crate) options: Options,
     /// The token presented, from the query or else the `Authorization` header.
     pub(crate) token: Option<String>,
 }
@@ -26,10 +28,12 @@ pub(crate) enum Invalid {
     Unknown,
     /// The path is written in a way that is never right.
     Malformed,
+    /// What is to be resumed is not three numbers.
+    Resume,
 }
 
 impl Wish {
-    /// Reads `/{app}/{stream}.flv?token=..&hevc=legacy`.
+    /// Reads `/{app}/{stream}.flv?token=..&hevc=legacy&weir=1&resume=epoch.group.frame`.
     pub(crate) fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, Invalid> {
         let stream = stream(uri.path())?;
         let query = uri.query().unwrap_or_default();
@@ -38,9 +42,15 @@ impl Wish {
             _ => Hevc::Enhanced,
         };
         let token = value(query, "token").or_else(|| bearer(headers).map(str::to_owned));
+        let resume = value(query, "resume").map(|text| resume(&text).ok_or(Invalid::Resume));
+        let options = Options {
+            hevc,
+            weir: value(query, "weir").as_deref() == Some("1"),
+            resume: resume.transpose()?,
+        };
         Ok(Self {
             stream,
-            hevc,
+            options,
             token,
         })
     }
@@ -51,8 +61,15 @@ impl Wish {
     pub(crate) fn path_and_query(&self) -> String {
         let mut text = format!("/{}.flv", self.stream);
         let mut separator = '?';
-        let hevc = (self.hevc == Hevc::Legacy).then_some("legacy");
-        for (name, value) in [("token", self.token.as_deref()), ("hevc", hevc)] {
+        let Options { hevc, weir, resume } = self.options;
+        let resume = resume.map(|last| format!("{}.{}.{}", last.epoch, last.group, last.frame));
+        let parameters = [
+            ("token", self.token.as_deref()),
+            ("hevc", (hevc == Hevc::Legacy).then_some("legacy")),
+            ("weir", weir.then_some("1")),
+            ("resume", resume.as_deref()),
+        ];
+        for (name, value) in parameters {
             if let Some(value) = value {
                 text.extend([separator.to_string().as_str(), name, "=", value]);
                 separator = '&';
@@ -80,6 +97,23 @@ fn stream(path: &str) -> Result<StreamKey, Invalid> {
     };
     let name = file.strip_suffix(".flv").ok_or(Invalid::Unknown)?;
     StreamKey::parse(&format!("{app}/{name}")).map_err(|_| Invalid::Unknown)
+}
+
+/// The last frame that a player has, `epoch.group.frame`; digits only, so that it is written in one way.
+fn resume(text: &str) -> Option<Resume> {
+    if !text
+        .bytes()
+        .all(|byte| byte == b'.' || byte.is_ascii_digit())
+    {
+        return None;
+    }
+    let mut numbers = text.split('.');
+    let last = Resume {
+        epoch: numbers.next()?.parse().ok()?,
+        group: numbers.next()?.parse().ok()?,
+        frame: numbers.next()?.parse().ok()?,
+    };
+    numbers.next().is_none().then_some(last)
 }
 
 /// The first value of that name in a query; one that is badly encoded is as good as none.
@@ -188,8 +222,44 @@ mod tests {
             ("/a/b.flv?hevc=legacy", Hevc::Legacy),
             ("/a/b.flv?hevc=other", Hevc::Enhanced),
         ] {
-            assert_eq!(parse(uri, None).unwrap().hevc, hevc, "{uri}");
+            assert_eq!(parse(uri, None).unwrap().options.hevc, hevc, "{uri}");
         }
+    }
+
+    #[test]
+    fn a_player_says_what_it_has() {
+        let last = |epoch, group, frame| Resume {
+            epoch,
+            group,
+            frame,
+        };
+        let check = |query: &str, weir: bool, expected: Result<Option<Resume>, Invalid>| {
+            let wish = parse(&format!("/a/b.flv?{query}"), None);
+            let found = wish.map(|wish| {
+                assert_eq!(wish.options.weir, weir, "{query}");
+                wish.options.resume
+            });
+            assert_eq!(found, expected, "{query}");
+        };
+        check("", false, Ok(None));
+        check("weir=1", true, Ok(None));
+        check("weir=0", false, Ok(None));
+        check("resume=1.2.3", false, Ok(Some(last(1, 2, 3))));
+        check("weir=1&resume=0.0.0", true, Ok(Some(last(0, 0, 0))));
+        check("resume=1%2E2%2e3", false, Ok(Some(last(1, 2, 3))));
+        let most = "resume=18446744073709551615.18446744073709551615.4294967295";
+        check(most, false, Ok(Some(last(u64::MAX, u64::MAX, u32::MAX))));
+        for wrong in [
+            "", "1", "1.2", "1.2.", "1.2.3.4", "1.2.x", "+1.2.3", "-1.2.3", "%201.2.3",
+        ] {
+            check(&format!("resume={wrong}"), false, Err(Invalid::Resume));
+        }
+        check(
+            "resume=18446744073709551616.0.0",
+            false,
+            Err(Invalid::Resume),
+        );
+        check("resume=0.0.4294967296", false, Err(Invalid::Resume));
     }
 
     #[test]
@@ -199,6 +269,8 @@ mod tests {
             "/a/b.flv?token=x.y",
             "/a/b.flv?token=x&hevc=legacy",
             "/a/b.flv?hevc=legacy",
+            "/a/b.flv?weir=1",
+            "/a/b.flv?token=x&hevc=legacy&weir=1&resume=7.20.300",
         ] {
             assert_eq!(parse(uri, None).unwrap().path_and_query(), uri);
         }

@@ -72,6 +72,7 @@ mod tests {
                 "token=t&hevc=legacy&ip=1.2.3.4&a=%26&exclude=e&session=s",
                 "hevc=legacy&a=%26&session=s",
             ),
+            ("token=t&weir=1&resume=1.2.3", "weir=1&resume=1.2.3"),
             ("tok%65n=t&&x", "x"),
         ] {
             let kept: Vec<&str> = Query::passed_on(text).collect();

@@ -147,10 +147,11 @@ impl Server {
         } = self;
         let shared = Arc::new(shared);
         let refusing = Arc::new(Semaphore::new(MAX_REFUSING));
+        let mut started = std::pin::pin!(shared.drain.started());
         loop {
             let (stream, peer) = tokio::select! {
                 biased;
-                () = shared.drain.started() => return,
+                () = started.as_mut() => return,
                 accepted = listener.accept() => accepted,
             };
             match connections.try_acquire(peer.ip()) {

@@ -29,8 +29,10 @@ pub trait Taker: Send + Sync + 'static {
     /// upgrade and no expectation.
     fn wants(&self, request: &Request<()>) -> bool;
 
-    /// Serves the connection, in a task of the listener's drain.
-    fn take(self: Arc<Self>, taken: Taken) -> impl Future<Output = ()> + Send;
+    /// Serves the connection, in a task of the listener's drain. The request has its
+    /// [`Peer`] among its extensions.
+    fn take(self: Arc<Self>, request: Request<()>, taken: Taken)
+    -> impl Future<Output = ()> + Send;
 }
 
 /// Takes nothing.
@@ -39,7 +41,7 @@ impl Taker for Infallible {
         match *self {}
     }
 
-    async fn take(self: Arc<Self>, _: Taken) {
+    async fn take(self: Arc<Self>, _: Request<()>, _: Taken) {
         match *self {}
     }
 }
@@ -47,10 +49,8 @@ impl Taker for Infallible {
 /// A connection that was taken over.
 #[derive(Debug)]
 pub struct Taken {
-    /// Its request, the [`Peer`] among its extensions. More of what the peer sends may have been
-    /// read and dropped: the connection ends with the response.
-    pub request: Request<()>,
-    /// Its socket.
+    /// Its socket. More than the request may have been read of it and dropped: the connection ends
+    /// with the response.
     pub stream: TcpStream,
     /// Its place, to be held as long as the socket is open.
     pub place: Place,
@@ -110,12 +110,7 @@ pub(super) async fn offer<S, F, K>(
             shared.stats.requested();
             request.extensions_mut().insert(Peer(connection.peer));
             drop(bytes);
-            let taken = Taken {
-                request: *request,
-                stream,
-                place,
-            };
-            taker.take(taken).await;
+            taker.take(*request, Taken { stream, place }).await;
         }
         Ok(Ok(_)) => {
             connection.ahead = bytes.freeze();

@@ -20,9 +20,9 @@ impl Taker for Streams {
         request.uri().path().ends_with(".flv")
     }
 
-    async fn take(self: Arc<Self>, mut taken: Taken) {
-        let peer = peer(&taken.request).expect("a taken request names its peer");
-        match taken.request.uri().path() {
+    async fn take(self: Arc<Self>, request: Request<()>, mut taken: Taken) {
+        let peer = peer(&request).expect("a taken request names its peer");
+        match request.uri().path() {
             "/refused.flv" => {
                 let mut response = problem(StatusCode::FORBIDDEN, "forbidden", "");
                 let any = HeaderValue::from_static("*");
