@@ -31,6 +31,7 @@ fn main() {
         "5s",
         "--duration",
         "20s",
+        "--json",
         "--source",
     ]);
     let run = load

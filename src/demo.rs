@@ -10,7 +10,6 @@ use cluster::{
     node::{NodeId, Place},
     token::{Action, Claims, Keys, Pattern},
 };
-use media::flv::Hevc;
 use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -236,7 +235,7 @@ async fn keep_on_air(url: String, clip: PathBuf) {
 }
 
 async fn on_air(url: &str, clip: &Path) -> Result<()> {
-    load::publish::publish(url, &load::read_clip(clip)?, usize::MAX, Hevc::Enhanced).await
+    load::publish::round_and_round(url, load::read_clip(clip)?).await
 }
 
 /// A place to watch from; the first three also have an edge.

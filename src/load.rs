@@ -1,8 +1,11 @@
 //! `weir load`: publishers and viewers by the thousand, to size a node and to check what it sends.
 
+mod delays;
 pub mod play;
 pub mod publish;
+pub mod report;
 mod source;
+mod stamp;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -12,9 +15,9 @@ use std::path::Path;
 /// `weir load ...`.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Watch HTTP-FLV URLs with many viewers, look at every frame, and report joins, delays and errors.
+    /// Watch HTTP-FLV URLs with many viewers; report joins, latency, stalls and errors.
     Play(play::Options),
-    /// Publish a clip over RTMP in real time.
+    /// Publish streams over RTMP in real time: a clip or made-up frames, stamped for `play`.
     Publish(publish::Options),
 }
 

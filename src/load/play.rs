@@ -1,32 +1,35 @@
-//! Viewers: each its own connection through the redirect, each frame looked at.
+//! `weir load play`: viewers by the thousand, each its own connection through the redirect.
+//!
+//! The viewers are spread over a few threads (`play/worker.rs`); this file starts them, shows how
+//! they fare, and prints the report when all have left or Ctrl-C ends it.
+
+mod response;
+mod stall;
+mod tally;
+mod target;
+mod walk;
+mod watch;
+mod worker;
 
 use super::{
     read_clip,
-    source::{Follower, Source, Verdict},
+    report::{Interval, Report},
+    source::Source,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use futures_util::TryStreamExt;
-use hdrhistogram::Histogram;
-use http_body_util::BodyExt;
 use indicatif::{ProgressBar, ProgressStyle};
-use media::{
-    codec::Catalog,
-    flv::{Demuxer, Event},
-    frame::{Frame, Kind, TrackId},
-};
-use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::{sync::mpsc, time::sleep};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+use tally::Tally;
+use target::Target;
+use tokio::{sync::mpsc, time::Instant};
 use transport::http::Client;
+use watch::{Plan, Validate};
+use worker::{Crowd, Desk};
 
 /// Whom to ask, how many, how long.
 #[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Options {
     /// HTTP-FLV URLs; viewers take them in turn. Redirects are followed.
     #[arg(required = true)]
@@ -40,228 +43,209 @@ pub struct Options {
     /// How long each watches.
     #[arg(long, default_value = "10s")]
     duration: transport::config::Duration,
+    /// How closely each viewer looks at what it gets.
+    #[arg(long, value_enum, default_value_t)]
+    validate: Validate,
     /// The clip that is published round and round: each received frame is compared with it.
     #[arg(long)]
     source: Option<PathBuf>,
+    /// What a player gathers before it starts: a stall is where it would have run dry.
+    #[arg(long, default_value = "1s")]
+    buffer: transport::config::Duration,
+    /// How long a stretch of time in the report is; longer in runs of more than an hour.
+    #[arg(long, default_value = "1s")]
+    interval: transport::config::Duration,
+    /// Source addresses, taken in turn: one address has room for about 28,000 connections.
+    #[arg(long, value_delimiter = ',')]
+    from: Vec<IpAddr>,
+    /// A header of each request, as in `Origin: https://page.example`.
+    #[arg(long = "header", value_parser = header)]
+    headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// PEM certificates that vouch for `https` servers.
+    #[arg(long)]
+    cacert: Option<PathBuf>,
+    /// How many threads; as many as there are cores when left out.
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
     /// Write what the first viewer received as MP4.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Print the report as JSON.
+    /// Print the report as one line of JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// What one viewer saw.
-#[derive(Default)]
-struct Seen {
-    edge: String,
-    first_byte: Option<Duration>,
-    first_key: Option<Duration>,
-    bytes: u64,
-    right: u64,
-    wrong: u64,
-    dropped: u64,
-    backwards: u64,
-    error: Option<String>,
-    catalog: Catalog,
-    frames: Vec<Frame>,
-}
+const EXAMPLES: &str = "\
+Examples:
+  weir load play http://live.example:8080/live/show.flv --viewers 500 --ramp 10s --duration 1m
+      500 viewers, each frame checked; latency is measured when `weir load publish` sends
+  weir load play http://live.example:8080/live/show.flv --viewers 15000 --validate tags \\
+      --from 192.0.2.10,192.0.2.11 --duration 5m --json
+      as many as one machine can: only the first bytes of each frame are looked at
+
+Latency compares two machines' clocks: run publisher and viewers on one, or keep both in time.";
 
 /// `weir load play`.
 pub async fn run(options: Options) -> Result<()> {
+    let crowd = Arc::new(crowd(&options)?);
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = options.threads.map_or(cores, NonZeroUsize::get);
+    let threads = threads.min(crowd.viewers);
+    let mut watching = Watching::new(&options, crowd.start);
+    let (ended, mut all_ended) = mpsc::channel::<()>(1);
+    for first in 0..threads {
+        let desk = Desk::default();
+        watching.desks.push(desk.clone());
+        let (crowd, ended, runtime) = (crowd.clone(), ended.clone(), worker::runtime()?);
+        thread::Builder::new()
+            .name("viewers".into())
+            .spawn(move || {
+                worker::run(&runtime, crowd, (first, threads), desk);
+                drop(ended);
+            })?;
+    }
+    drop(ended);
+    loop {
+        tokio::select! {
+            _ = all_ended.recv() => break,
+            stopped = tokio::signal::ctrl_c() => break stopped?,
+            () = tokio::time::sleep_until(watching.next) => watching.look(),
+        }
+    }
+    watching.finish(&options)
+}
+
+/// What the viewers have in common, made from what was said.
+fn crowd(options: &Options) -> Result<Crowd> {
+    let whole = options.source.is_some() || options.out.is_some();
+    ensure!(
+        options.validate == Validate::Full || !whole,
+        "--source and --out need whole frames: leave out --validate"
+    );
+    ensure!(options.viewers > 0, "--viewers 0 would watch nothing");
+    let descriptors = transport::limit::raise_descriptors()?;
+    ensure!(
+        options.viewers as u64 + DESCRIPTORS_ELSE <= descriptors,
+        "{} viewers need as many sockets, and this process may open {descriptors} files: \
+         raise the limit (ulimit -Hn) or run several",
+        options.viewers
+    );
     let source = match &options.source {
-        Some(path) => Some(Arc::new(Source::new(&read_clip(path)?.frames))),
+        Some(path) => Some(Arc::new(Source::new(&read_clip(path)?))),
         None => None,
     };
-    let bar = progress(&options);
-    let (report, mut seen) = mpsc::channel(options.viewers.max(1));
-    let gap = options.ramp.get() / u32::try_from(options.viewers.max(1))?;
-    for number in 0..options.viewers {
-        let viewer = Viewer {
-            url: options.urls[number % options.urls.len()].clone(),
-            follower: source.clone().map(Follower::new),
-            keep: number == 0 && options.out.is_some(),
-            lasts: Vec::new(),
-        };
-        let (report, watch) = (report.clone(), options.duration.get());
-        tokio::spawn(async move {
-            sleep(gap * number as u32).await;
-            // The receiver lives until every viewer has reported.
-            let _ = report.send(viewer.watch(watch).await).await;
-        });
-    }
-    drop(report);
-    let mut all = Vec::with_capacity(options.viewers);
-    while let Some(one) = seen.recv().await {
-        bar.inc(1);
-        all.push(one);
-    }
-    bar.finish_and_clear();
-    if let Some(path) = &options.out {
-        let why = all.iter().find_map(|seen| seen.error.as_deref());
-        let kept = all
-            .iter()
-            .find(|seen| !seen.frames.is_empty())
-            .with_context(|| format!("nothing was received: {}", why.unwrap_or("no frame")))?;
-        std::fs::write(path, media::mp4::write(&kept.catalog, &kept.frames)?)?;
-    }
-    print(&options, &all)
-}
-
-fn progress(options: &Options) -> ProgressBar {
-    let style = "{spinner} {wide_bar} {pos} of {len} viewers have watched, {elapsed} passed";
-    let bar = ProgressBar::new(options.viewers as u64);
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
-struct Viewer {
-    url: String,
-    follower: Option<Follower>,
-    keep: bool,
-    /// The last timestamp of each track.
-    lasts: Vec<(TrackId, media::timestamp::Timestamp)>,
-}
-
-impl Viewer {
-    async fn watch(mut self, long: Duration) -> Seen {
-        let mut seen = Seen::default();
-        let watching = self.follow(&mut seen);
-        match tokio::time::timeout(long, watching).await {
-            Err(_) if seen.first_key.is_none() => seen.error = Some("no picture in time".into()),
-            Err(_) => {}
-            Ok(Err(error)) => seen.error = Some(error.to_string()),
-            Ok(Ok(())) => seen.error = Some("the stream ended".into()),
-        }
-        seen
-    }
-
-    async fn follow(&mut self, seen: &mut Seen) -> Result<()> {
-        let start = Instant::now();
-        let client = Client::new();
-        let mut url = self.url.clone();
-        for _ in 0..MAX_REDIRECTS {
-            let answer = client.get(&url).await?;
-            if answer.status().is_redirection() {
-                let target = answer.headers().get(http::header::LOCATION);
-                url = target
-                    .context("a redirect to nowhere")?
-                    .to_str()?
-                    .to_string();
-                continue;
-            }
-            if !answer.status().is_success() {
-                bail!("status {}", answer.status().as_u16());
-            }
-            seen.edge = url.split('/').nth(2).unwrap_or_default().to_string();
-            return self.read(answer.into_body(), start, seen).await;
-        }
-        bail!("redirected more than {MAX_REDIRECTS} times")
-    }
-
-    async fn read(
-        &mut self,
-        body: transport::http::Incoming,
-        start: Instant,
-        seen: &mut Seen,
-    ) -> Result<()> {
-        let mut demuxer = Demuxer::new();
-        let mut data = body.into_data_stream();
-        while let Some(chunk) = data.try_next().await? {
-            seen.first_byte.get_or_insert_with(|| start.elapsed());
-            seen.bytes += chunk.len() as u64;
-            demuxer.push(&chunk);
-            while let Some(event) = demuxer.next()? {
-                match event {
-                    Event::Config(config) => drop(seen.catalog.set(config)),
-                    Event::Frame(_, frame) => self.look(frame, start, seen)?,
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn look(&mut self, frame: Frame, start: Instant, seen: &mut Seen) -> Result<()> {
-        if frame.track == TrackId::VIDEO && seen.first_key.is_none() && frame.kind != Kind::Key {
-            bail!("the first picture is no key frame");
-        }
-        if frame.track == TrackId::VIDEO || seen.catalog.video().is_none() {
-            seen.first_key.get_or_insert_with(|| start.elapsed());
-        }
-        match self
-            .lasts
-            .iter_mut()
-            .find(|(track, _)| *track == frame.track)
-        {
-            Some((_, last)) => {
-                seen.backwards += u64::from(frame.dts < *last);
-                *last = frame.dts;
-            }
-            None => self.lasts.push((frame.track, frame.dts)),
-        }
-        match self
-            .follower
-            .as_mut()
-            .map(|follower| follower.follow(&frame))
-        {
-            None | Some(Verdict::Right) => seen.right += 1,
-            Some(Verdict::Wrong) => seen.wrong += 1,
-            Some(Verdict::Dropped(missing)) => {
-                seen.dropped += missing;
-                seen.right += 1;
-            }
-        }
-        if self.keep {
-            seen.frames.push(frame);
-        }
-        Ok(())
-    }
-}
-
-fn print(options: &Options, all: &[Seen]) -> Result<()> {
-    let mut errors: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut edges: BTreeMap<&str, u64> = BTreeMap::new();
-    for seen in all {
-        if let Some(error) = &seen.error {
-            *errors.entry(error).or_default() += 1;
-        }
-        if !seen.edge.is_empty() {
-            *edges.entry(&seen.edge).or_default() += 1;
-        }
-    }
-    let sum = |count: fn(&Seen) -> u64| all.iter().map(count).sum::<u64>();
-    let delays = |pick: fn(&Seen) -> Option<Duration>| -> Result<serde_json::Value> {
-        let mut histogram = Histogram::<u64>::new(3)?;
-        for delay in all.iter().filter_map(pick) {
-            histogram.record(delay.as_micros() as u64)?;
-        }
-        let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
-        Ok(json!({ "p50_ms": ms(0.5), "p99_ms": ms(0.99), "max_ms": ms(1.0) }))
+    let client = match &options.cacert {
+        Some(path) => Client::trusting(
+            &std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?,
+        )?,
+        None => Client::new(),
     };
-    let report = json!({
-        "viewers": options.viewers,
-        "joined": all.iter().filter(|seen| seen.first_key.is_some()).count(),
-        "first_byte": delays(|seen| seen.first_byte)?,
-        "first_key_frame": delays(|seen| seen.first_key)?,
-        "bytes": sum(|seen| seen.bytes),
-        "frames": {
-            "right": sum(|seen| seen.right),
-            "wrong": sum(|seen| seen.wrong),
-            "dropped": sum(|seen| seen.dropped),
-            "backwards": sum(|seen| seen.backwards),
+    let targets: Result<Vec<_>> = options.urls.iter().map(|url| Target::parse(url)).collect();
+    Ok(Crowd {
+        targets: targets?,
+        from: options.from.clone(),
+        headers: options.headers.clone(),
+        client,
+        plan: Plan {
+            validate: options.validate,
+            source,
+            buffer: options.buffer.get(),
         },
-        "errors": errors,
-        "edges": edges,
-    });
-    if options.json {
-        println!("{report}");
-    } else {
-        println!("{report:#}");
-    }
-    Ok(())
+        viewers: options.viewers,
+        ramp: options.ramp.get(),
+        duration: options.duration.get(),
+        start: Instant::now(),
+        keep: options.out.is_some(),
+    })
 }
 
-/// More than any honest chain: redirector, then an edge that is full.
-const MAX_REDIRECTS: usize = 5;
+/// `Name: value`.
+fn header(line: &str) -> Result<(http::HeaderName, http::HeaderValue)> {
+    let (name, value) = line.split_once(':').context("write it as `Name: value`")?;
+    Ok((name.trim().parse()?, value.trim().parse()?))
+}
+
+/// The view of all viewers together.
+struct Watching {
+    desks: Vec<Desk>,
+    all: Tally,
+    intervals: Vec<Interval>,
+    start: Instant,
+    interval: Duration,
+    /// When to look again.
+    next: Instant,
+    bar: ProgressBar,
+}
+
+impl Watching {
+    fn new(options: &Options, start: Instant) -> Self {
+        let length = options.ramp.get() + options.duration.get();
+        let interval = options.interval.get().max(length / MAX_INTERVALS);
+        let bar = ProgressBar::new(length.as_millis() as u64);
+        let style = ProgressStyle::with_template("{wide_bar} {elapsed} {msg}");
+        bar.set_style(style.expect("the template is valid"));
+        Self {
+            desks: Vec::new(),
+            all: Tally::default(),
+            intervals: Vec::new(),
+            start,
+            interval,
+            next: start + interval,
+            bar,
+        }
+    }
+
+    /// Takes what was counted since the last look.
+    fn look(&mut self) {
+        let mut new = Tally::default();
+        for desk in &self.desks {
+            new.add(desk.take());
+        }
+        let at = self.start.elapsed();
+        let watching = (self.all.watching() + new.started).saturating_sub(new.left);
+        let interval = new.interval(at, watching);
+        self.bar.set_position(at.as_millis() as u64);
+        self.bar.set_message(format!(
+            "{watching} watching, {:.0} Mbit/s, latency {}, {} failed",
+            interval.bytes as f64 * 8e-6 / self.interval.as_secs_f64(),
+            interval.latency,
+            self.all.errors.values().sum::<u64>(),
+        ));
+        self.intervals.push(interval);
+        self.all.add(new);
+        self.next += self.interval;
+    }
+
+    /// Looks for the last time and says what there was to see.
+    fn finish(mut self, options: &Options) -> Result<()> {
+        self.look();
+        self.bar.finish_and_clear();
+        if let Some(path) = &options.out {
+            let why = self.all.errors.keys().next().map_or("no frame", |e| e);
+            let kept = self.desks.iter().find_map(Desk::kept);
+            let movie = kept
+                .filter(|movie| !movie.frames.is_empty())
+                .with_context(|| format!("nothing was received: {why}"))?;
+            std::fs::write(path, media::mp4::write(&movie.catalog, &movie.frames)?)?;
+        }
+        let seconds = self.start.elapsed().as_secs_f64();
+        let mut report = Report {
+            viewers: options.viewers as u64,
+            seconds,
+            intervals: self.intervals,
+            ..self.all.report()
+        };
+        report.stalls.buffer_ms = options.buffer.get().as_secs_f64() * 1000.0;
+        match options.json {
+            true => println!("{}", serde_json::to_string(&report)?),
+            false => print!("{report}"),
+        }
+        Ok(())
+    }
+}
+
+/// Sockets for name look-ups, the clip, the terminal and what the runtimes need.
+const DESCRIPTORS_ELSE: u64 = 64;
+/// Stretches of time in one report: an hour of seconds.
+const MAX_INTERVALS: u32 = 3600;

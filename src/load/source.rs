@@ -2,13 +2,11 @@
 //!
 //! A viewer joins at an unknown point, and packets of silence are alike: so all points that fit what came so far are kept,
 //! and each frame leaves those that it fits. When none is left, a frame was lost, changed or out of order.
+//! Stamps do not count: frames are known by the hash of what is left without them.
 
-use media::frame::{Frame, TrackId};
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use super::stamp;
+use media::{frame::TrackId, mp4::Movie};
+use std::{collections::HashMap, sync::Arc};
 
 /// The source's frames of each track, by the hash of their payloads.
 #[derive(Debug, Default)]
@@ -23,12 +21,15 @@ struct Track {
 }
 
 impl Source {
-    /// Knows these frames, in this order.
-    pub fn new(frames: &[Frame]) -> Self {
+    /// Knows the frames of a clip, in their order.
+    pub fn new(movie: &Movie) -> Self {
         let mut source = Self::default();
-        for frame in frames {
+        for frame in &movie.frames {
+            let Some(config) = movie.catalog.track(frame.track) else {
+                continue;
+            };
             let track = source.tracks.entry(frame.track).or_default();
-            let hash = hash(&frame.payload);
+            let hash = stamp::parts(config.codec, &frame.payload).hash();
             track
                 .places
                 .entry(hash)
@@ -68,20 +69,18 @@ impl Follower {
         }
     }
 
-    /// Takes the next frame received.
-    pub fn follow(&mut self, frame: &Frame) -> Verdict {
-        let Some(track) = self.source.tracks.get(&frame.track) else {
+    /// Takes the next frame received, by the hash of its parts.
+    pub fn follow(&mut self, id: TrackId, hash: u64) -> Verdict {
+        let Some(track) = self.source.tracks.get(&id) else {
             return Verdict::Wrong;
         };
-        let hash = hash(&frame.payload);
         let Some(places) = track.places.get(&hash) else {
             return Verdict::Wrong;
         };
         let length = track.order.len();
         let next = |place: &usize| (place + 1) % length;
-        let Some(expected) = self.expected.get_mut(&frame.track) else {
-            self.expected
-                .insert(frame.track, places.iter().map(next).collect());
+        let Some(expected) = self.expected.get_mut(&id) else {
+            self.expected.insert(id, places.iter().map(next).collect());
             return Verdict::Right;
         };
         let missing = places
@@ -107,18 +106,17 @@ impl Follower {
     }
 }
 
-fn hash(payload: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    payload.hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use media::{frame::Kind, timestamp::Timestamp};
+    use bytes::Bytes;
+    use media::{
+        codec::{Catalog, Codec, TrackConfig},
+        frame::{Frame, Kind},
+        timestamp::Timestamp,
+    };
 
-    fn frames(text: &'static str) -> Vec<Frame> {
+    fn clip(text: &'static str) -> Movie {
         let frame = |byte: char| Frame {
             track: TrackId::AUDIO,
             kind: Kind::Key,
@@ -127,7 +125,12 @@ mod tests {
             duration: None,
             payload: byte.to_string().into(),
         };
-        text.chars().map(frame).collect()
+        let mut catalog = Catalog::default();
+        catalog.set(TrackConfig::new(Codec::Aac, Bytes::new()));
+        Movie {
+            catalog,
+            frames: text.chars().map(frame).collect(),
+        }
     }
 
     #[test]
@@ -142,10 +145,11 @@ mod tests {
             ("sssc", &[Right, Right, Dropped(3), Right]),
         ];
         for (received, expect) in table {
-            let mut follower = Follower::new(Arc::new(Source::new(&frames("abssc"))));
-            let said: Vec<_> = frames(received)
+            let mut follower = Follower::new(Arc::new(Source::new(&clip("abssc"))));
+            let said: Vec<_> = clip(received)
+                .frames
                 .iter()
-                .map(|f| follower.follow(f))
+                .map(|f| follower.follow(f.track, stamp::parts(Codec::Aac, &f.payload).hash()))
                 .collect();
             assert_eq!(said, expect, "{received}");
         }

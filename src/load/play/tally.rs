@@ -1,0 +1,156 @@
+//! Sans-IO: what viewers counted since somebody last looked, and how it becomes the report.
+
+use crate::load::{
+    delays::{Delays, histogram},
+    report::{Frames, Interval, Report},
+};
+use hdrhistogram::Histogram;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Counts and times of any number of viewers; times are microseconds.
+#[derive(Debug)]
+pub struct Tally {
+    /// First key frames, or what counts as one.
+    pub first_key: Histogram<u64>,
+    /// First bytes.
+    pub first_byte: Histogram<u64>,
+    /// Stamp to arrival.
+    pub latency: Histogram<u64>,
+    /// Bytes of the streams.
+    pub bytes: u64,
+    /// Frames by how they came.
+    pub frames: Frames,
+    /// Stalls of viewers that left.
+    pub stalls: u64,
+    /// How long they were.
+    pub stalled: Duration,
+    /// Viewers among them that had any.
+    pub stalled_viewers: u64,
+    /// Viewers that left.
+    pub left: u64,
+    /// Viewers that started.
+    pub started: u64,
+    /// Why viewers failed.
+    pub errors: BTreeMap<String, u64>,
+    /// Who served them.
+    pub edges: BTreeMap<String, u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            first_key: histogram(),
+            first_byte: histogram(),
+            latency: histogram(),
+            bytes: 0,
+            frames: Frames::default(),
+            stalls: 0,
+            stalled: Duration::ZERO,
+            stalled_viewers: 0,
+            left: 0,
+            started: 0,
+            errors: BTreeMap::new(),
+            edges: BTreeMap::new(),
+        }
+    }
+}
+
+impl Tally {
+    /// Adds what another counted.
+    pub fn add(&mut self, other: Self) {
+        add(&mut self.first_key, &other.first_key);
+        add(&mut self.first_byte, &other.first_byte);
+        add(&mut self.latency, &other.latency);
+        self.bytes += other.bytes;
+        self.frames.right += other.frames.right;
+        self.frames.wrong += other.frames.wrong;
+        self.frames.dropped += other.frames.dropped;
+        self.frames.backwards += other.frames.backwards;
+        self.stalls += other.stalls;
+        self.stalled += other.stalled;
+        self.stalled_viewers += other.stalled_viewers;
+        self.left += other.left;
+        self.started += other.started;
+        merge(&mut self.errors, other.errors);
+        merge(&mut self.edges, other.edges);
+    }
+
+    /// Viewers that are there.
+    pub fn watching(&self) -> u64 {
+        self.started.saturating_sub(self.left)
+    }
+
+    /// This tally as a stretch of time that ended `at`, with so many watching then.
+    pub fn interval(&self, at: Duration, watching: u64) -> Interval {
+        Interval {
+            at_s: at.as_secs_f64(),
+            watching,
+            joined: self.first_key.len(),
+            bytes: self.bytes,
+            first_key_frame: Delays::from(&self.first_key),
+            latency: Delays::from(&self.latency),
+        }
+    }
+
+    /// This tally of everything as the report; who asked for how many knows the rest.
+    pub fn report(self) -> Report {
+        let joined = self.first_key.len();
+        let mut report = Report {
+            joined,
+            first_byte: Delays::from(&self.first_byte),
+            first_key_frame: Delays::from(&self.first_key),
+            latency: Delays::from(&self.latency),
+            bytes: self.bytes,
+            frames: self.frames,
+            errors: self.errors,
+            edges: self.edges,
+            ..Report::default()
+        };
+        report.stalls.count = self.stalls;
+        report.stalls.seconds = self.stalled.as_secs_f64();
+        report.stalls.share = self.stalled_viewers as f64 / joined.max(1) as f64;
+        report
+    }
+}
+
+fn add(into: &mut Histogram<u64>, from: &Histogram<u64>) {
+    into.add(from).expect("histograms grow as they must");
+}
+
+fn merge(into: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {
+    for (what, count) in from {
+        *into.entry(what).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::delays::record;
+
+    fn tally(ms: &[u64]) -> Tally {
+        let mut tally = Tally::default();
+        for ms in ms {
+            record(&mut tally.latency, Duration::from_millis(*ms));
+            record(&mut tally.first_key, Duration::from_millis(*ms));
+            tally.started += 1;
+        }
+        tally.errors.insert("status 503".into(), 1);
+        tally
+    }
+
+    #[test]
+    fn two_tallies_are_one() {
+        let mut all = tally(&[10, 20]);
+        all.add(tally(&[30, 40_000]));
+        assert_eq!(all.watching(), 4);
+        assert_eq!(all.interval(Duration::from_secs(1), 4).joined, 4);
+        all.stalled_viewers = 1;
+        let report = all.report();
+        assert_eq!(report.joined, 4);
+        assert_eq!(report.stalls.share, 0.25);
+        assert_eq!(report.errors["status 503"], 2);
+        assert!((report.latency.p50_ms - 20.0).abs() < 0.1);
+        assert!((report.latency.max_ms - 40_000.0).abs() < 40.0);
+    }
+}

@@ -1,0 +1,301 @@
+//! Sans-IO: one viewer's stream, as closely looked at as `--validate` says.
+
+use super::{
+    stall::Player,
+    tally::Tally,
+    walk::{Seen, Sight, Walk},
+};
+use crate::load::{
+    delays::record,
+    source::{Follower, Source, Verdict},
+    stamp::{self, Stamp},
+};
+use clap::ValueEnum;
+use media::{
+    codec::{Catalog, Codec},
+    flv::{Demuxer, Event},
+    frame::Frame,
+    mp4::Movie,
+    timestamp::Timestamp,
+};
+use std::{mem, sync::Arc, time::Duration};
+
+/// How closely viewers look at what they get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Validate {
+    /// Every byte: tags, time lines, NAL units, stamps with their checks, and the source if named.
+    #[default]
+    Full,
+    /// The first bytes of each frame: key frames, time lines, stamps. For many viewers on few cores.
+    Tags,
+    /// Nothing: bytes are counted and thrown away. No latency, no stalls.
+    None,
+}
+
+/// What all viewers do with what they get.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How closely to look.
+    pub validate: Validate,
+    /// What is published, round and round.
+    pub source: Option<Arc<Source>>,
+    /// What a player gathers before it starts.
+    pub buffer: Duration,
+}
+
+/// When bytes came.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Since the viewer started.
+    pub since_start: Duration,
+    /// The wall clock, microseconds since the Unix epoch.
+    pub unix_us: u64,
+}
+
+/// One viewer's stream.
+#[derive(Debug)]
+pub struct Watch {
+    look: Look,
+    player: Player,
+    has_byte: bool,
+    has_key: bool,
+    has_video: bool,
+    /// The last timestamps: of pictures, of sound.
+    lasts: [Option<Timestamp>; 2],
+    stamp: Option<Stamp>,
+}
+
+#[derive(Debug)]
+enum Look {
+    Full(Box<Full>),
+    Tags(Walk),
+    None,
+}
+
+#[derive(Debug)]
+struct Full {
+    demuxer: Demuxer,
+    follower: Option<Follower>,
+    /// What came, when it is kept.
+    kept: Option<Movie>,
+}
+
+impl Watch {
+    /// A viewer before the first byte.
+    pub fn new(plan: &Plan) -> Self {
+        let look = match plan.validate {
+            Validate::Full => Look::Full(Box::new(Full {
+                demuxer: Demuxer::new(),
+                follower: plan.source.clone().map(Follower::new),
+                kept: None,
+            })),
+            Validate::Tags => Look::Tags(Walk::default()),
+            Validate::None => Look::None,
+        };
+        Self {
+            look,
+            player: Player::new(plan.buffer),
+            has_byte: false,
+            has_key: false,
+            has_video: false,
+            lasts: [None; 2],
+            stamp: None,
+        }
+    }
+
+    /// Keeps every frame, if the viewer looks at them at all.
+    pub fn keeping(mut self) -> Self {
+        if let Look::Full(full) = &mut self.look {
+            full.kept = Some(Movie {
+                catalog: Catalog::default(),
+                frames: Vec::new(),
+            });
+        }
+        self
+    }
+
+    /// Takes the stream's next bytes.
+    pub fn take(&mut self, at: Moment, bytes: &[u8], tally: &mut Tally) -> Result<(), Fault> {
+        tally.bytes += bytes.len() as u64;
+        if !mem::replace(&mut self.has_byte, true) {
+            record(&mut tally.first_byte, at.since_start);
+        }
+        let mut look = mem::replace(&mut self.look, Look::None);
+        let looked = match &mut look {
+            Look::Full(full) => self.look_at_all(full, at, bytes, tally),
+            Look::Tags(walk) => self.look_at_tags(walk, at, bytes, tally),
+            Look::None => {
+                self.join(at, tally);
+                Ok(())
+            }
+        };
+        self.look = look;
+        looked
+    }
+
+    /// Whether the viewer got what it came for.
+    pub fn has_joined(&self) -> bool {
+        self.has_key
+    }
+
+    /// The viewer leaves, after so long; gives what was kept.
+    pub fn finish(self, since_start: Duration, tally: &mut Tally) -> Option<Movie> {
+        let stalls = self.player.finish(since_start);
+        tally.stalls += stalls.count;
+        tally.stalled += stalls.time;
+        tally.stalled_viewers += u64::from(stalls.count > 0);
+        match self.look {
+            Look::Full(full) => full.kept,
+            Look::Tags(_) | Look::None => None,
+        }
+    }
+
+    fn look_at_tags(
+        &mut self,
+        walk: &mut Walk,
+        at: Moment,
+        bytes: &[u8],
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        let mut fault = Ok(());
+        walk.push(bytes, |seen| match seen {
+            Seen::Config(codec) => self.has_video |= codec.is_video(),
+            Seen::Frame(sight) if fault.is_ok() => {
+                fault = self
+                    .see(sight, at, tally)
+                    .map(|verdict| count(verdict, tally));
+            }
+            Seen::Frame(_) => {}
+        })?;
+        fault
+    }
+
+    fn look_at_all(
+        &mut self,
+        full: &mut Full,
+        at: Moment,
+        bytes: &[u8],
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        full.demuxer.push(bytes);
+        while let Some(event) = full.demuxer.next()? {
+            match event {
+                Event::Config(config) => {
+                    self.has_video |= config.codec.is_video();
+                    if let Some(kept) = &mut full.kept {
+                        kept.catalog.set(config);
+                    }
+                }
+                Event::Frame(codec, frame) => {
+                    let seen = self.see(Sight::new(codec, &frame), at, tally)?;
+                    let checked = full.check(codec, &frame);
+                    count(worse(seen, checked), tally);
+                    if let Some(kept) = &mut full.kept {
+                        kept.frames.push(frame);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What is looked at in every frame.
+    fn see(&mut self, sight: Sight, at: Moment, tally: &mut Tally) -> Result<Verdict, Fault> {
+        let is_video = sight.codec.is_video();
+        self.has_video |= is_video;
+        if is_video && !self.has_key && !sight.is_key {
+            return Err(Fault::NoKey);
+        }
+        if is_video || !self.has_video {
+            self.join(at, tally);
+            self.player.frame(at.since_start, sight.dts);
+        }
+        let last = self.lasts[usize::from(!is_video)].replace(sight.dts);
+        tally.frames.backwards += u64::from(last.is_some_and(|last| sight.dts < last));
+        let Some(stamp) = sight.stamp else {
+            return Ok(Verdict::Right);
+        };
+        let latency = Duration::from_micros(at.unix_us.saturating_sub(stamp.unix_us));
+        // What was sent before the viewer came is the edge's cache and says nothing of the road.
+        if latency <= at.since_start {
+            record(&mut tally.latency, latency);
+        }
+        Ok(follows(self.stamp.replace(stamp), stamp))
+    }
+
+    fn join(&mut self, at: Moment, tally: &mut Tally) {
+        if !mem::replace(&mut self.has_key, true) {
+            record(&mut tally.first_key, at.since_start);
+        }
+    }
+}
+
+impl Full {
+    /// What only the whole payload tells.
+    fn check(&mut self, codec: Codec, frame: &Frame) -> Verdict {
+        if !stamp::is_whole(codec, &frame.payload) {
+            return Verdict::Wrong;
+        }
+        let stamp = stamp::find(codec, &frame.payload);
+        if stamp.is_none() && self.follower.is_none() {
+            return Verdict::Right;
+        }
+        let parts = stamp::parts(codec, &frame.payload);
+        if stamp.is_some_and(|stamp| stamp.check != parts.check()) {
+            return Verdict::Wrong;
+        }
+        let follower = self.follower.as_mut();
+        follower.map_or(Verdict::Right, |f| f.follow(frame.track, parts.hash()))
+    }
+}
+
+/// What a stamp says about the one before.
+fn follows(last: Option<Stamp>, stamp: Stamp) -> Verdict {
+    let Some(last) = last else {
+        return Verdict::Right;
+    };
+    match stamp.number.wrapping_sub(last.number) {
+        1 => Verdict::Right,
+        missing @ 2..=MOST_MISSING => Verdict::Dropped(u64::from(missing - 1)),
+        // Another publisher took over and counts from the start.
+        _ if stamp.unix_us > last.unix_us => Verdict::Right,
+        _ => Verdict::Wrong,
+    }
+}
+
+fn worse(one: Verdict, other: Verdict) -> Verdict {
+    match (one, other) {
+        (Verdict::Wrong, _) | (_, Verdict::Wrong) => Verdict::Wrong,
+        (Verdict::Dropped(a), Verdict::Dropped(b)) => Verdict::Dropped(a.max(b)),
+        (Verdict::Dropped(missing), _) | (_, Verdict::Dropped(missing)) => {
+            Verdict::Dropped(missing)
+        }
+        (Verdict::Right, Verdict::Right) => Verdict::Right,
+    }
+}
+
+fn count(verdict: Verdict, tally: &mut Tally) {
+    match verdict {
+        Verdict::Wrong => tally.frames.wrong += 1,
+        Verdict::Right => tally.frames.right += 1,
+        Verdict::Dropped(missing) => {
+            tally.frames.right += 1;
+            tally.frames.dropped += missing;
+        }
+    }
+}
+
+/// Why a viewer gave up on what it got.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Decoding cannot start.
+    #[error("the first picture is no key frame")]
+    NoKey,
+    /// The bytes are no FLV that we read.
+    #[error(transparent)]
+    Flv(#[from] media::flv::Error),
+}
+
+/// An hour at 60 pictures a second: beyond, numbers are another publisher's.
+const MOST_MISSING: u32 = 60 * 3600;

@@ -1,0 +1,348 @@
+//! A thread of viewers: each a task that reads its own socket into the thread's one buffer.
+//!
+//! Nothing is made per frame. `https` goes through the HTTP client instead, which costs more.
+//! What viewers see is counted in the thread's [`Tally`], which the main thread takes now and then;
+//! the lock is never contended for longer than that.
+
+use super::{
+    response::{Body, Head},
+    tally::Tally,
+    target::Target,
+    watch::{Moment, Plan, Watch},
+};
+use anyhow::{Context, Result, anyhow, bail};
+use futures_util::TryStreamExt;
+use http_body_util::BodyExt;
+use media::mp4::Movie;
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+    runtime::Runtime,
+    task::{JoinSet, LocalSet},
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+use transport::{clock::unix_us, http::Client};
+
+/// What all viewers have in common.
+pub struct Crowd {
+    /// Whom to ask; viewers take them in turn.
+    pub targets: Vec<Target>,
+    /// From where; viewers take them in turn, and none means any.
+    pub from: Vec<IpAddr>,
+    /// Header lines of each request.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// For `https`.
+    pub client: Client,
+    /// What to do with what comes.
+    pub plan: Plan,
+    /// How many there are.
+    pub viewers: usize,
+    /// Over how long they join.
+    pub ramp: Duration,
+    /// How long each watches.
+    pub duration: Duration,
+    /// When the first one starts.
+    pub start: Instant,
+    /// Whether the first one keeps what it gets.
+    pub keep: bool,
+}
+
+/// What a thread of viewers shares with the main thread.
+#[derive(Clone, Default)]
+pub struct Desk(Arc<Mutex<(Tally, Option<Movie>)>>);
+
+impl Desk {
+    /// Takes what was counted since the last time.
+    pub fn take(&self) -> Tally {
+        std::mem::take(&mut self.open().0)
+    }
+
+    /// Takes what the first viewer kept.
+    pub fn kept(&self) -> Option<Movie> {
+        self.open().1.take()
+    }
+
+    fn open(&self) -> MutexGuard<'_, (Tally, Option<Movie>)> {
+        // Counting cannot leave it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a thread of viewers runs in.
+pub fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TASKS_BETWEEN_POLLS)
+        .build()
+}
+
+/// Runs viewer `first` and every `step`th after it, until all have left.
+pub fn run(runtime: &Runtime, crowd: Arc<Crowd>, (first, step): (usize, usize), desk: Desk) {
+    let worker = Rc::new(Worker {
+        crowd,
+        desk,
+        buffer: RefCell::new(vec![0; READ_BYTES]),
+        addresses: RefCell::default(),
+    });
+    LocalSet::new().block_on(runtime, worker.all(first, step));
+}
+
+struct Worker {
+    crowd: Arc<Crowd>,
+    desk: Desk,
+    buffer: RefCell<Vec<u8>>,
+    /// Names that were looked up.
+    addresses: RefCell<HashMap<(String, u16), SocketAddr>>,
+}
+
+impl Worker {
+    async fn all(self: Rc<Self>, first: usize, step: usize) {
+        let mut viewers = JoinSet::new();
+        for number in (first..self.crowd.viewers).step_by(step) {
+            let share = number as f64 / self.crowd.viewers as f64;
+            sleep_until(self.crowd.start + self.crowd.ramp.mul_f64(share)).await;
+            let worker = self.clone();
+            viewers.spawn_local(async move { worker.view(number).await });
+            while viewers.try_join_next().is_some() {}
+        }
+        while viewers.join_next().await.is_some() {}
+    }
+
+    /// One viewer from its first connection to its end.
+    async fn view(&self, number: usize) {
+        self.desk.open().0.started += 1;
+        let mut watch = Watch::new(&self.crowd.plan);
+        if self.crowd.keep && number == 0 {
+            watch = watch.keeping();
+        }
+        let mut viewer = Viewer {
+            worker: self,
+            number,
+            start: Instant::now(),
+            watch,
+        };
+        let end = viewer.start + self.crowd.duration;
+        let error = match timeout_at(end, viewer.follow()).await {
+            Err(_) if !viewer.watch.has_joined() => Some("no picture in time".into()),
+            Err(_) => None,
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Ok(Ok(())) => Some("the stream ended".into()),
+        };
+        let long = viewer.start.elapsed();
+        let mut desk = self.desk.open();
+        if let Some(movie) = viewer.watch.finish(long, &mut desk.0) {
+            desk.1 = Some(movie);
+        }
+        desk.0.left += 1;
+        if let Some(error) = error {
+            *desk.0.errors.entry(error).or_default() += 1;
+        }
+    }
+
+    async fn dial(&self, target: &Target, from: Option<IpAddr>) -> Result<TcpStream> {
+        let address = self.address(target, from).await?;
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if let Some(from) = from {
+            socket.bind((from, 0).into())?;
+        }
+        timeout(PATIENCE, socket.connect(address))
+            .await
+            .map_err(|_| anyhow!("no connection in time"))?
+            .map_err(|error| anyhow!("cannot connect: {}", error.kind()))
+    }
+
+    /// An address of the target, of the family from which it is dialled.
+    async fn address(&self, target: &Target, from: Option<IpAddr>) -> Result<SocketAddr> {
+        if let Ok(ip) = target.host.parse() {
+            return Ok(SocketAddr::new(ip, target.port));
+        }
+        let name = (target.host.clone(), target.port);
+        if let Some(address) = self.addresses.borrow().get(&name) {
+            return Ok(*address);
+        }
+        let mut found = tokio::net::lookup_host((target.host.as_str(), target.port))
+            .await
+            .map_err(|_| anyhow!("{} has no address", target.host))?;
+        let fits = |address: &SocketAddr| from.is_none_or(|ip| ip.is_ipv4() == address.is_ipv4());
+        let address = found
+            .find(fits)
+            .with_context(|| format!("{} has no address of that family", target.host))?;
+        let mut known = self.addresses.borrow_mut();
+        if known.len() < MAX_NAMES {
+            known.insert(name, address);
+        }
+        Ok(address)
+    }
+}
+
+struct Viewer<'a> {
+    worker: &'a Worker,
+    number: usize,
+    start: Instant,
+    watch: Watch,
+}
+
+impl Viewer<'_> {
+    async fn follow(&mut self) -> Result<()> {
+        let crowd = &self.worker.crowd;
+        let mut target = crowd.targets[self.number % crowd.targets.len()].clone();
+        // Another step than the targets', so that each target is asked from each address.
+        let turn = self.number / crowd.targets.len();
+        let from = crowd.from.get(turn % crowd.from.len().max(1)).copied();
+        for _ in 0..MAX_REDIRECTS {
+            let location = match target.tls {
+                true => self.ask_client(&target).await?,
+                false => self.ask(&target, from).await?,
+            };
+            let Some(location) = location else {
+                return Ok(());
+            };
+            target = target.redirected(&location)?;
+        }
+        bail!("redirected more than {MAX_REDIRECTS} times")
+    }
+
+    /// Asks over a socket of its own; gives where it is redirected to, or reads to the end.
+    async fn ask(&mut self, target: &Target, from: Option<IpAddr>) -> Result<Option<String>> {
+        let mut socket = self.worker.dial(target, from).await?;
+        let mut lines = String::new();
+        for (name, value) in &self.worker.crowd.headers {
+            lines += &format!("{name}: {}\r\n", value.to_str()?);
+        }
+        let request = target.request(&lines);
+        socket.write_all(request.as_bytes()).await.map_err(broken)?;
+        let mut held = Vec::new();
+        let head = timeout(PATIENCE, self.head(&socket, &mut held));
+        let head = head.await.map_err(|_| anyhow!("no answer in time"))??;
+        if let Some(location) = self.decide(head.status, head.location, target)? {
+            return Ok(Some(location));
+        }
+        let mut body = head.body;
+        self.take(&mut body, &held[head.length..])?;
+        drop(held);
+        while !body.is_over() {
+            let got = self.read(&socket, |viewer, bytes| viewer.take(&mut body, bytes));
+            if got.await? == 0 {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads until there is a whole head; `held` may then have some of the body, too.
+    async fn head(&mut self, socket: &TcpStream, held: &mut Vec<u8>) -> Result<Head> {
+        loop {
+            let got = self.read(socket, |_, bytes| {
+                held.extend_from_slice(bytes);
+                Ok(())
+            });
+            if got.await? == 0 {
+                bail!("closed without an answer");
+            }
+            if let Some(head) = Head::read(held)? {
+                return Ok(head);
+            }
+        }
+    }
+
+    /// Reads once into the thread's buffer and hands on what came; 0 at the end.
+    async fn read(
+        &mut self,
+        socket: &TcpStream,
+        mut then: impl FnMut(&mut Self, &[u8]) -> Result<()>,
+    ) -> Result<usize> {
+        loop {
+            socket.readable().await.map_err(broken)?;
+            let mut buffer = self.worker.buffer.borrow_mut();
+            match socket.try_read(&mut buffer) {
+                Ok(length) => {
+                    then(self, &buffer[..length])?;
+                    return Ok(length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(broken(error)),
+            }
+        }
+    }
+
+    fn take(&mut self, body: &mut Body, mut bytes: &[u8]) -> Result<()> {
+        let at = self.now();
+        let mut desk = self.worker.desk.open();
+        while let Some(data) = body.next(&mut bytes)? {
+            self.watch.take(at, data, &mut desk.0)?;
+        }
+        Ok(())
+    }
+
+    /// The same through the HTTP client.
+    async fn ask_client(&mut self, target: &Target) -> Result<Option<String>> {
+        let crowd = &self.worker.crowd;
+        let mut request = http::Request::get(&target.url);
+        for (name, value) in &crowd.headers {
+            request = request.header(name, value);
+        }
+        let answer = crowd.client.open(request.body(Default::default())?).await?;
+        let location = answer.headers().get(http::header::LOCATION);
+        let location = location.and_then(|to| to.to_str().ok().map(Into::into));
+        if let Some(location) = self.decide(answer.status().as_u16(), location, target)? {
+            return Ok(Some(location));
+        }
+        let mut data = answer.into_body().into_data_stream();
+        while let Some(chunk) = data.try_next().await? {
+            self.take(&mut Body::ToEnd, &chunk)?;
+        }
+        Ok(None)
+    }
+
+    /// Where an answer leads; nothing when its body is the stream.
+    fn decide(
+        &self,
+        status: u16,
+        location: Option<String>,
+        target: &Target,
+    ) -> Result<Option<String>> {
+        match status {
+            300..400 => location.context("a redirect to nowhere").map(Some),
+            200..300 => {
+                let mut desk = self.worker.desk.open();
+                *desk.0.edges.entry(target.authority.clone()).or_default() += 1;
+                Ok(None)
+            }
+            _ => bail!("status {status}"),
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment {
+            since_start: self.start.elapsed(),
+            unix_us: unix_us(),
+        }
+    }
+}
+
+fn broken(error: io::Error) -> anyhow::Error {
+    anyhow!("the connection broke: {}", error.kind())
+}
+
+/// More than any honest chain: redirector, then an edge that is full.
+const MAX_REDIRECTS: usize = 5;
+/// A server that has not answered by then is as good as gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Several frames of a fast stream in one call, and still within a core's second cache.
+const READ_BYTES: usize = 128 << 10;
+/// Reads between looks at what else came: a look costs as much as a read.
+const TASKS_BETWEEN_POLLS: u32 = 256;
+/// Far more edges than one redirector names.
+const MAX_NAMES: usize = 1024;

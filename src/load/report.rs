@@ -1,0 +1,155 @@
+//! What `weir load play` and `weir load publish` say at the end: one type each for machines
+//! (`--json`) and for people.
+//!
+//! Times are milliseconds with three decimals, counts are over all viewers. A field is added when
+//! there is something new to say; none changes its meaning.
+
+use super::delays::Delays;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
+
+/// What all viewers saw.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// How many were asked for.
+    pub viewers: u64,
+    /// How many got a picture (a sound where there are no pictures, a byte with `--validate none`).
+    pub joined: u64,
+    /// From the first viewer's start to the last one's end.
+    pub seconds: f64,
+    /// From the start of a viewer to the first byte of the stream, redirects included.
+    pub first_byte: Delays,
+    /// From the start of a viewer to the whole of its first key frame.
+    pub first_key_frame: Delays,
+    /// From the stamp in each picture to the arrival of its last byte. Pictures that were sent
+    /// before the viewer started do not count; without stamps none does.
+    pub latency: Delays,
+    /// Where players would have run dry.
+    pub stalls: Stalls,
+    /// Bytes of the streams, framing of HTTP left out.
+    pub bytes: u64,
+    /// Frames by how they came.
+    pub frames: Frames,
+    /// Viewers that failed, by why.
+    pub errors: BTreeMap<String, u64>,
+    /// Viewers by the address that served them.
+    pub edges: BTreeMap<String, u64>,
+    /// The same over time.
+    pub intervals: Vec<Interval>,
+}
+
+/// Where playback would have run dry with the buffer of `--buffer`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stalls {
+    /// How much players gather before they start, and again after they ran dry.
+    pub buffer_ms: f64,
+    /// How often.
+    pub count: u64,
+    /// How long, all viewers together.
+    pub seconds: f64,
+    /// Viewers with a stall among those that joined, 0 to 1.
+    pub share: f64,
+}
+
+/// Frames received, and those that should have been.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Frames {
+    /// Received, with nothing wrong found.
+    pub right: u64,
+    /// Damaged, older than the one before, or not the source's.
+    pub wrong: u64,
+    /// Missing before a frame received: by the numbers in the stamps, or by the source.
+    pub dropped: u64,
+    /// With a timestamp before that of the track's last frame.
+    pub backwards: u64,
+}
+
+/// What happened in one stretch of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// When it ended, from the first viewer's start.
+    pub at_s: f64,
+    /// Viewers watching at its end.
+    pub watching: u64,
+    /// Viewers that joined in it.
+    pub joined: u64,
+    /// Bytes received in it.
+    pub bytes: u64,
+    /// First key frames in it.
+    pub first_key_frame: Delays,
+    /// Latencies in it.
+    pub latency: Delays,
+}
+
+/// What all publishers did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// How many streams were asked for.
+    pub streams: u64,
+    /// Frames sent.
+    pub frames: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// How much later than due frames were sent; when this grows, the publisher is the bottleneck.
+    pub lateness: Delays,
+    /// Streams that failed, by why.
+    pub errors: BTreeMap<String, u64>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stalls, frames, .. } = self;
+        writeln!(
+            f,
+            "viewers          {} of {} joined",
+            self.joined, self.viewers
+        )?;
+        writeln!(
+            f,
+            "received         {:.3} GB in {:.1} s, {:.1} Mbit/s",
+            self.bytes as f64 / 1e9,
+            self.seconds,
+            self.bytes as f64 * 8e-6 / self.seconds.max(f64::MIN_POSITIVE),
+        )?;
+        writeln!(f, "first byte       {}", self.first_byte)?;
+        writeln!(f, "first key frame  {}", self.first_key_frame)?;
+        writeln!(f, "latency          {}", self.latency)?;
+        writeln!(
+            f,
+            "stalls           {}, {:.1} s in all, {:.2} % of viewers (buffer {} ms)",
+            stalls.count,
+            stalls.seconds,
+            stalls.share * 100.0,
+            stalls.buffer_ms,
+        )?;
+        writeln!(
+            f,
+            "frames           {} right, {} wrong, {} dropped, {} backwards",
+            frames.right, frames.wrong, frames.dropped, frames.backwards,
+        )?;
+        list(f, "served by", &self.edges)?;
+        list(f, "failed", &self.errors)
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.errors.values().sum::<u64>();
+        writeln!(f, "streams          {}, {failed} failed", self.streams)?;
+        writeln!(
+            f,
+            "sent             {} frames, {:.3} GB",
+            self.frames,
+            self.bytes as f64 / 1e9
+        )?;
+        writeln!(f, "lateness         {}", self.lateness)?;
+        list(f, "failed", &self.errors)
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, name: &str, counts: &BTreeMap<String, u64>) -> fmt::Result {
+    for (what, count) in counts {
+        writeln!(f, "{name:<16} {count} {what}")?;
+    }
+    Ok(())
+}
