@@ -2,7 +2,7 @@
 CARGO ?= cargo
 .PHONY: setup demo test check audit bench soak fuzz docs
 
-setup: ## install what is missing: ffmpeg, chromium, promtool, web packages, country database, test clip
+setup: ## install what is missing: ffmpeg, chromium, promtool, iproute2, web packages, country database, test clip
 	@tools/setup.sh
 
 demo: setup ## an origin, a scheduler and three edges in one process

@@ -18,6 +18,7 @@ use std::{
 
 pub mod clips;
 pub mod ffmpeg;
+pub mod link;
 
 pub const SECRET: &str = "a secret of the integration tests";
 /// Long enough for a busy machine to start a process or to notice a death; a pass takes far less.

@@ -8,6 +8,7 @@ mod failover;
 mod fanout;
 mod harness;
 mod hostile;
+mod link;
 mod operate;
 mod publish_play;
 mod soak;

@@ -20,6 +20,7 @@ debian gcc gcc
 debian ffmpeg ffmpeg
 debian chromium chromium
 debian promtool prometheus
+debian ip iproute2
 if [ ${#wanted[@]} -gt 0 ]; then
   say "installing ${wanted[*]}"
   export DEBIAN_FRONTEND=noninteractive
