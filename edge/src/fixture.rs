@@ -1,5 +1,7 @@
 //! A track fed by hand, and an origin that serves it, for the tests of this crate.
 
+pub(crate) mod av;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -44,7 +44,7 @@ use transport::tls;
 use crate::http::{Public, is_draining};
 use meter::{Meter, Metrics, Rate};
 use playback::Terms;
-use playback::flv::{Fanout, Settings};
+use playback::flv::{self, Fanout, Settings};
 use room::Room;
 use upstream::{Setup, Upstream};
 use viewer::Viewers;
@@ -62,6 +62,8 @@ pub struct Edge {
     registry: Registry,
     /// How long viewers may go on after the drain started.
     grace: Duration,
+    /// How long frames are gathered, when that is fixed.
+    latency: Option<Duration>,
     drain: Drain,
 }
 
@@ -151,6 +153,7 @@ impl Edge {
             admin,
             registry,
             grace: config.drain.get(),
+            latency: config.flv.latency.fixed(),
             drain,
         })
     }
@@ -172,6 +175,7 @@ impl Edge {
             admin,
             registry,
             grace,
+            latency,
             drain,
         } = self;
         let Addrs {
@@ -185,6 +189,7 @@ impl Edge {
         let api = api(public.clone());
         drain.background(admin.run(api, Arc::new(registry), readiness.clone(), drain.clone()));
         drain.background(measure(public.clone()));
+        drain.background(gather(public.clone(), latency));
         drain.background(heed(public.clone(), readiness));
         drain.background(upstream::serve::Server::new(public.upstream.clone()).run());
         drain.background(server.run(move |request| public.clone().answer(request)));
@@ -209,6 +214,17 @@ async fn measure(public: Arc<Public>) {
         let metrics = &public.metrics;
         let bytes = metrics.egress_bytes.get() + metrics.relayed_bytes.get();
         public.rate.measure(bytes, public.viewers.total());
+    }
+}
+
+/// Sets how long frames are gathered for viewers whom this runtime serves. Never ends.
+async fn gather(public: Arc<Public>, fixed: Option<Duration>) {
+    let mut beat = flv::Beat::new(fixed);
+    let mut ticks = tokio::time::interval(flv::MEASURE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        public.viewers.gather(beat.measure());
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use cluster::node::Node;
 use cluster::sample::{Sample, StreamViewers};
@@ -20,6 +21,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use transport::clock;
 
+use crate::playback::dropped::Dropped;
 use crate::upstream::Upstream;
 use crate::viewer::{Closed, Protocol, Viewers};
 
@@ -32,8 +34,6 @@ pub struct Metrics {
     pub egress_bytes: Counter,
     /// Times that a slow viewer was moved to the newest key frame.
     pub skips: Counter,
-    /// Frames that slow viewers did not get.
-    pub frames_dropped: Counter,
     /// Streams coming from a parent.
     pub streams: Gauge,
     /// Subscriptions that a parent accepted.
@@ -47,6 +47,9 @@ pub struct Metrics {
     joins: Family<Via, Counter>,
     refused: Family<Why, Counter>,
     closed: Family<Why, Counter>,
+    frames_dropped: Family<Lost, Counter>,
+    flv_latency: Family<Worker, Gauge<f64, AtomicU64>>,
+    flv_viewers: Family<Worker, Gauge>,
     since: Arc<Mutex<Since>>,
 }
 
@@ -69,13 +72,26 @@ struct Why {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lost {
+    kind: &'static str,
+}
+
+/// At most one for each writing thread, whose number is bounded by the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Worker {
+    worker: String,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
             viewers: Gauge::default(),
             egress_bytes: Counter::default(),
             skips: Counter::default(),
-            frames_dropped: Counter::default(),
+            frames_dropped: Family::default(),
+            flv_latency: Family::default(),
+            flv_viewers: Family::default(),
             streams: Gauge::default(),
             subscriptions: Counter::default(),
             upstream_failures: Counter::default(),
@@ -118,12 +134,18 @@ impl Metrics {
             "Slow viewers moved to a newer key frame",
             m.skips.clone(),
         );
+        m.drop_frames(&Dropped::default());
         let dropped = m.frames_dropped.clone();
         r.register(
             "frames_dropped",
             "Frames that slow viewers did not get",
             dropped,
         );
+        let latency = m.flv_latency.clone();
+        let help = "How long frames are gathered at the moment";
+        r.register("flv_latency_seconds", help, latency);
+        let viewers = m.flv_viewers.clone();
+        r.register("flv_viewers", "Viewers of each writing thread", viewers);
         let streams = m.streams.clone();
         r.register("upstream_streams", "Streams coming from a parent", streams);
         let subscriptions = m.subscriptions.clone();
@@ -146,6 +168,26 @@ impl Metrics {
         *self.since.lock().refused.entry(reason).or_default() += 1;
     }
 
+    /// Counts frames that slow viewers did not get.
+    pub fn drop_frames(&self, dropped: &Dropped) {
+        self.skips.inc_by(dropped.skips);
+        for (kind, frames) in dropped.by_kind() {
+            self.frames_dropped
+                .get_or_create(&Lost { kind })
+                .inc_by(frames);
+        }
+    }
+
+    /// Sets what a writing thread does; `worker` is its number, or `"shared"` for the threads of all other work.
+    pub fn writes(&self, worker: &str, latency: Duration, viewers: u32) {
+        let worker = Worker {
+            worker: worker.to_owned(),
+        };
+        let seconds = latency.as_secs_f64();
+        self.flv_latency.get_or_create(&worker).set(seconds);
+        self.flv_viewers.get_or_create(&worker).set(viewers.into());
+    }
+
     /// What was counted since it was last taken.
     pub fn take(&self) -> Since {
         std::mem::take(&mut self.since.lock())
@@ -166,6 +208,11 @@ impl Metrics {
                 reason: why.as_str(),
             })
             .inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn dropped(&self, kind: &'static str) -> u64 {
+        self.frames_dropped.get_or_create(&Lost { kind }).get()
     }
 
     #[cfg(test)]
@@ -280,7 +327,6 @@ const SHORTEST_S: f64 = 0.5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn newcomers_are_reckoned_like_the_others() {
@@ -319,6 +365,7 @@ mod tests {
         metrics.refuse("draining");
         metrics.joined(Protocol::WebSocket);
         metrics.closed(Closed::Ended);
+        metrics.writes("0", Duration::from_millis(20), 3);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for sample in [
@@ -328,6 +375,9 @@ mod tests {
             "weir_edge_joins_total{protocol=\"websocket\"} 1",
             "weir_edge_closed_total{reason=\"ended\"} 1",
             "weir_edge_first_frame_seconds_count 0",
+            "weir_edge_frames_dropped_total{kind=\"disposable\"} 0",
+            "weir_edge_flv_latency_seconds{worker=\"0\"} 0.02",
+            "weir_edge_flv_viewers{worker=\"0\"} 3",
         ] {
             assert!(text.contains(sample), "{sample} in\n{text}");
         }

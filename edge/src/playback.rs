@@ -1,6 +1,8 @@
 //! How viewers take a stream: one file per protocol, over the same tags.
 
 pub mod timeline;
+pub mod scribe;
+pub mod dropped;
 pub mod tags;
 pub mod flv;
 pub mod websocket;
@@ -8,6 +10,8 @@ pub mod websocket;
 use std::time::Duration;
 
 use media::flv::Hevc;
+use relay::group::{Group, Key};
+use relay::track::Consumer;
 
 /// How a viewer wants its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,3 +45,43 @@ pub struct Terms {
     /// A viewer that takes nothing, or completes no picture, for so long is closed.
     pub close_after: Duration,
 }
+
+impl Resume {
+    /// The group.
+    pub fn key(&self) -> Key {
+        Key {
+            epoch: self.epoch,
+            number: self.group,
+        }
+    }
+
+    /// Whether a player who ends there has this frame.
+    pub fn has(&self, group: Key, frame: u32) -> bool {
+        (group, frame) <= (self.key(), self.frame)
+    }
+
+    /// The first group that has something for a player who ends there.
+    pub fn next(&self, track: &Consumer) -> Option<Group> {
+        let key = self.key();
+        track.group(key).or_else(|| track.next_after(key))
+    }
+
+    /// Whether a player may go on there when this is the newest group: neither long past, nor in a future that may
+    /// never come.
+    pub fn is_near(&self, track: &Consumer, newest: &Group) -> bool {
+        let newest = newest.header();
+        if self.epoch > newest.epoch {
+            return false;
+        }
+        let ahead = self.group.saturating_sub(newest.number);
+        let began_us = self.next(track).map(|group| group.header().wallclock_us);
+        let behind_us = began_us.map_or(0, |began| newest.wallclock_us.saturating_sub(began));
+        (ahead <= AHEAD_GROUPS || self.epoch < newest.epoch)
+            && behind_us <= RESUME_WITHIN.as_micros() as u64
+    }
+}
+
+/// An edge may be behind the one a viewer comes from, by less than a player's buffer.
+const AHEAD_GROUPS: u64 = 8;
+/// A player that was away for longer than its buffer lasts has shown a gap: it rather sees what is live.
+const RESUME_WITHIN: Duration = Duration::from_secs(30);

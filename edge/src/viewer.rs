@@ -151,6 +151,8 @@ pub enum Closed {
     Ended,
     /// It took nothing for too long.
     Stalled,
+    /// It took something, but got no whole picture for too long.
+    Slow,
 }
 
 impl Closed {
@@ -160,6 +162,7 @@ impl Closed {
             Self::Left => "left",
             Self::Ended => "ended",
             Self::Stalled => "stalled",
+            Self::Slow => "slow",
         }
     }
 }
@@ -181,20 +184,27 @@ impl Viewer {
         Duration::from_micros(us.into())
     }
 
+    /// The first bytes of the stream are written for it.
+    pub fn first(&self) {
+        let first_frame = &self.place.viewers.0.metrics.first_frame;
+        first_frame.observe(self.place.entered.elapsed().as_secs_f64());
+    }
+
     /// Counts what was written for it.
     pub fn sent(&mut self, filled: &Filled) {
-        let metrics = &self.place.viewers.0.metrics;
         if self.bytes == 0 {
-            metrics
-                .first_frame
-                .observe(self.place.entered.elapsed().as_secs_f64());
+            self.first();
         }
+        let metrics = &self.place.viewers.0.metrics;
         self.bytes += filled.bytes as u64;
         metrics.egress_bytes.inc_by(filled.bytes as u64);
-        if filled.skipped > 0 {
-            metrics.skips.inc();
-            metrics.frames_dropped.inc_by(filled.skipped);
-        }
+        metrics.drop_frames(&filled.dropped);
+    }
+
+    /// Ends it, after so many bytes that were counted elsewhere.
+    pub fn end(mut self, bytes: u64, why: Closed) {
+        self.bytes += bytes;
+        self.closed = why;
     }
 
     /// Says why it is about to end.
@@ -221,6 +231,7 @@ impl Drop for Viewer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::playback::dropped::Dropped;
     use crate::upstream::Lease;
 
     fn place(viewers: &Viewers, stream: &str, most: u32) -> Option<Place> {
@@ -255,18 +266,20 @@ mod tests {
         let mut viewer = place.watch(Protocol::Flv, Lease::default());
         viewer.sent(&Filled {
             bytes: 100,
-            skipped: 0,
+            ..Filled::default()
         });
-        viewer.sent(&Filled {
-            bytes: 10,
-            skipped: 7,
-        });
+        let dropped = Dropped {
+            skips: 1,
+            reference: 7,
+            ..Dropped::default()
+        };
+        viewer.sent(&Filled { bytes: 10, dropped });
         viewer.close(Closed::Stalled);
         drop(viewer);
         let counts = (
             metrics.egress_bytes.get(),
             metrics.skips.get(),
-            metrics.frames_dropped.get(),
+            metrics.dropped("reference"),
         );
         assert_eq!(counts, (110, 1, 7));
         assert_eq!(metrics.closed_by(Closed::Stalled), 1);

@@ -207,6 +207,11 @@ impl Consumer {
         self.shared.begun.load(Ordering::Acquire)
     }
 
+    /// A number that no other track has while this one lives.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     /// Whether the producers ended the track; groups that are open may still grow.
     pub fn is_ended(&self) -> bool {
         self.shared.state.read().ended

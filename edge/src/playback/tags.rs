@@ -1,26 +1,24 @@
 //! Hot: a track as the bytes of one viewer's FLV stream.
 //!
-//! Starts with FLV header, metadata, sequence headers and the newest group from its key frame on. Payloads are the
-//! group's own bytes; around them only heads and trailers are written, gathered in one small buffer.
+//! What a scribe writes around the payloads, which are the group's own bytes; heads and trailers are gathered in one
+//! small buffer. It starts with the newest group from its key frame on, or where an earlier connection ended.
 //! A viewer too far behind goes on at the newest key frame: sound and picture jump together, tags stay whole.
 //! Leaves out when to write and how: that is the protocol's.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use media::codec::Catalog;
-use media::flv::Muxer;
 use media::frame::Frame;
-use relay::group::{Group, Header};
+use relay::group::Group;
 use relay::reader::{Item, Reader, Start};
 use relay::track::Consumer;
 
-use super::timeline::Timeline;
-use super::{Options, Terms};
+use super::dropped::Dropped;
+use super::scribe::Scribe;
+use super::{Options, Resume, Terms};
 
 /// Writes one viewer's stream.
 #[derive(Debug)]
@@ -28,11 +26,8 @@ pub struct Tags {
     track: Consumer,
     reader: Reader,
     skip_after: Duration,
-    muxer: Muxer,
-    timeline: Timeline,
-    catalog: Option<Arc<Catalog>>,
-    /// The group being read, and how many of its frames were.
-    group: Option<(Group, usize)>,
+    scribe: Scribe,
+    group: Option<Place>,
     /// Heads and trailers on their way into pieces.
     scratch: BytesMut,
     exhausted: bool,
@@ -44,19 +39,30 @@ pub struct Filled {
     /// Bytes appended.
     pub bytes: usize,
     /// Frames that were skipped before them.
-    pub skipped: u64,
+    pub dropped: Dropped,
 }
 
 impl Tags {
-    /// The track from its newest key frame on.
+    /// The track from its newest key frame on, or from where the viewer resumes.
     pub fn new(track: Consumer, wish: Options, terms: Terms) -> Self {
+        let newest = track.latest();
+        let is_near = |resume: &Resume| {
+            let newest = newest.as_ref();
+            newest.is_some_and(|newest| resume.is_near(&track, newest))
+        };
+        let start = match wish.resume.filter(is_near) {
+            Some(Resume {
+                epoch,
+                group,
+                frame,
+            }) => Start::After(epoch, group, frame),
+            None => Start::Latest,
+        };
         Self {
-            reader: Reader::new(track.clone(), Start::Latest),
+            reader: Reader::new(track.clone(), start),
             track,
             skip_after: terms.skip_after,
-            muxer: Muxer::new(wish.hevc),
-            timeline: Timeline::default(),
-            catalog: None,
+            scribe: Scribe::new(&wish),
             group: None,
             scratch: BytesMut::new(),
             exhausted: false,
@@ -65,7 +71,7 @@ impl Tags {
 
     /// Appends whole tags, as many as are there and as one write should carry; `None` once the track ended.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Pieces) -> Poll<Option<Filled>> {
-        let skipped = self.catch_up();
+        let dropped = self.catch_up();
         let before = out.remaining();
         let mut ended = false;
         self.exhausted = false;
@@ -86,7 +92,7 @@ impl Tags {
         match out.remaining() - before {
             0 if ended => Poll::Ready(None),
             0 => Poll::Pending,
-            bytes => Poll::Ready(Some(Filled { bytes, skipped })),
+            bytes => Poll::Ready(Some(Filled { bytes, dropped })),
         }
     }
 
@@ -96,80 +102,77 @@ impl Tags {
     }
 
     /// Goes to the newest group when too far behind, and counts the frames between.
-    fn catch_up(&mut self) -> u64 {
+    fn catch_up(&mut self) -> Dropped {
+        let mut dropped = Dropped::default();
         if self.reader.lag() <= self.skip_after {
-            return 0;
+            return dropped;
         }
-        let Some((group, read)) = &self.group else {
-            return 0;
+        let Some(place) = &self.group else {
+            return dropped;
         };
-        let (from, mut skipped) = (group.key(), group.len() - read);
         if !self.reader.skip_to_latest() {
-            return 0;
+            return dropped;
         }
+        dropped.skips = 1;
+        let from = place.group.key();
         let newest = self.track.latest().map_or(from, |group| group.key());
+        let rest = place.group.frames(place.read);
+        rest.for_each(|frame| dropped.frame(frame));
         let mut next = self.track.next_after(from);
         while let Some(group) = next.filter(|group| group.key() < newest) {
-            skipped += group.len();
+            group.frames(0).for_each(|frame| dropped.frame(frame));
             next = self.track.next_after(group.key());
         }
-        skipped as u64
+        dropped
     }
 
     fn write(&mut self, item: Item, out: &mut Pieces) {
         match item {
-            Item::Group(group) => self.enter(group, out),
-            Item::Frame { frame, .. } => self.frame(&frame, out),
+            Item::Group(group) => {
+                self.group = Some(Place {
+                    group,
+                    read: 0,
+                    entered: false,
+                });
+            }
+            Item::Frame { number, frame } => self.frame(number, &frame, out),
             Item::Gap => {}
         }
     }
 
-    fn enter(&mut self, group: Group, out: &mut Pieces) {
-        let header = group.header();
-        if self.breaks(header) {
-            let first = group
-                .frames(0)
-                .take(LOOK_AHEAD)
-                .map(|frame| frame.dts)
-                .min();
-            if let Some(first) = first {
-                self.timeline.rebase(first);
-            }
-        }
-        let config = match &self.catalog {
-            None => Some(self.muxer.start(&header.catalog)),
-            Some(sent) if **sent == *header.catalog => None,
-            Some(_) => Some(self.muxer.config(&header.catalog, self.timeline.now_ms())),
-        };
-        if let Some(config) = config {
-            out.push(self.scratch.split().freeze());
-            out.push(config);
-        }
-        self.catalog = Some(header.catalog.clone());
-        self.group = Some((group, 0));
-    }
-
-    /// Whether the group's time does not go on from that of the one before.
-    fn breaks(&self, header: &Header) -> bool {
-        let same = |(group, _): &(Group, usize)| group.header().epoch == header.epoch;
-        header.discontinuity || !self.group.as_ref().is_some_and(same)
-    }
-
-    fn frame(&mut self, frame: &Frame, out: &mut Pieces) {
-        if let Some((_, read)) = &mut self.group {
-            *read += 1;
-        }
-        let Some(track) = self.catalog.as_ref().and_then(|c| c.track(frame.track)) else {
+    fn frame(&mut self, number: u32, frame: &Frame, out: &mut Pieces) {
+        let Some(place) = &mut self.group else {
             return;
         };
-        let at = self.timeline.place(frame.track, frame.dts);
-        let tag = self.muxer.tag(track.codec, frame, at);
-        self.scratch.put_slice(&tag.head);
+        place.read = number as usize + 1;
+        if !std::mem::replace(&mut place.entered, true) {
+            let config = self.scribe.enter(&place.group, number);
+            let now_ms = self.scribe.now_ms();
+            let marks = self.scribe.marks();
+            let mark = marks.then(|| self.scribe.mark(place.group.key(), number, now_ms));
+            out.push(self.scratch.split().freeze());
+            out.push(config.unwrap_or_default());
+            out.push(mark.unwrap_or_default());
+        }
+        let Some(envelope) = self.scribe.envelope(frame) else {
+            return;
+        };
+        self.scratch.put_slice(&envelope.head);
         out.push(self.scratch.split().freeze());
-        out.push(tag.payload);
+        out.push(frame.payload.clone());
         // Stays in the buffer, to be one piece with the next head.
-        self.scratch.put_slice(&tag.trailer);
+        self.scratch.put_slice(&envelope.trailer);
     }
+}
+
+/// Where in a track a viewer is.
+#[derive(Debug)]
+struct Place {
+    group: Group,
+    /// How many frames of it were read.
+    read: usize,
+    /// Whether what stands before its frames was written.
+    entered: bool,
 }
 
 /// Bytes on their way to a viewer, in the pieces that a vectored write takes.
@@ -192,6 +195,11 @@ impl Pieces {
     pub fn push_front(&mut self, piece: Bytes) {
         self.length += piece.len();
         self.queue.push_front(piece);
+    }
+
+    /// Appends the pieces to a write vector.
+    pub fn slices<'a>(&'a self, out: &mut Vec<IoSlice<'a>>) {
+        out.extend(self.queue.iter().map(|piece| IoSlice::new(piece)));
     }
 
     /// Takes the first piece.
@@ -232,9 +240,6 @@ impl Buf for Pieces {
 
 /// Enough for one vectored write, and little for a stalled viewer to hold on to.
 const FILL_BYTES: usize = 256 << 10;
-
-/// Frames looked at for the earliest time of a group: sound interleaved within half a second.
-const LOOK_AHEAD: usize = 64;
 
 #[cfg(test)]
 mod tests;

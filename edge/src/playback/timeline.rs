@@ -3,6 +3,8 @@
 //! A viewer's time starts at 0 wherever in the stream it joined. Within an epoch distances are kept exactly,
 //! also over frames that a slow viewer lost; a new epoch, or a source clock that jumps, continues right
 //! after what was sent. On each track the answer never steps back.
+//! The stream's own line is the other choice: the source's decoding times, the same at every edge, which start
+//! anew with each epoch.
 //! Leaves out composition offsets: they are distances, so the muxer copies them.
 
 use media::frame::TrackId;
@@ -17,11 +19,35 @@ pub struct Timeline {
     last: [Timestamp; TRACKS],
     /// Whether anything was handed out.
     started: bool,
+    /// Whether it is the stream's own line.
+    own: bool,
 }
 
 impl Timeline {
-    /// Starts a stretch whose earliest frame has the decoding time `first`.
+    /// The stream's own line.
+    pub fn own() -> Self {
+        Self {
+            own: true,
+            ..Self::default()
+        }
+    }
+
+    /// Starts another epoch, whose earliest frame known has the decoding time `first`.
+    pub fn begin(&mut self, first: Timestamp) {
+        if !self.own {
+            return self.rebase(first);
+        }
+        self.offset = Some(Timestamp::ZERO);
+        self.last = [Timestamp::ZERO; TRACKS];
+        self.last[0] = first.max(Timestamp::ZERO);
+        self.started = false;
+    }
+
+    /// Goes on in the same epoch after a break, the next earliest frame having the decoding time `first`.
     pub fn rebase(&mut self, first: Timestamp) {
+        if self.own {
+            return;
+        }
         let start = if self.started {
             self.newest() + STEP
         } else {
@@ -34,7 +60,7 @@ impl Timeline {
     ///
     /// Wraps after 49.7 days, as FLV's extended timestamp does (Adobe FLV 10.1, E.4.1).
     pub fn place(&mut self, track: TrackId, dts: Timestamp) -> u32 {
-        if self.jumped(dts) {
+        if !self.own && self.jumped(dts) {
             self.rebase(dts);
         }
         let offset = *self.offset.get_or_insert(-dts);

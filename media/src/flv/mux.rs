@@ -37,13 +37,18 @@ impl Muxer {
 
     /// FLV header, metadata and sequence headers at time 0.
     pub fn start(&self, catalog: &Catalog) -> Bytes {
+        self.start_at(catalog, 0)
+    }
+
+    /// The same for a stream whose first frame has this time.
+    pub fn start_at(&self, catalog: &Catalog, ts_ms: u32) -> Bytes {
         let mut out = BytesMut::new();
         let flags = u8::from(catalog.audio().is_some()) << 2 | u8::from(catalog.video().is_some());
         out.put_slice(b"FLV\x01");
         out.put_u8(flags);
         out.put_u32(FLV_HEADER_LEN);
         out.put_u32(0); // PreviousTagSize0
-        self.put_config(&mut out, catalog, 0);
+        self.put_config(&mut out, catalog, ts_ms);
         out.freeze()
     }
 
@@ -56,16 +61,27 @@ impl Muxer {
 
     /// The tag of a frame, shown at `ts_ms` plus its composition offset, without touching the heap.
     pub fn tag(&self, codec: Codec, frame: &Frame, ts_ms: u32) -> Tag {
+        let (head, trailer) = self.envelope(codec, frame, ts_ms);
+        Tag {
+            head,
+            payload: frame.payload.clone(),
+            trailer,
+        }
+    }
+
+    /// What stands before and after the payload in that tag.
+    pub fn envelope(
+        &self,
+        codec: Codec,
+        frame: &Frame,
+        ts_ms: u32,
+    ) -> (Head, [u8; tag::TRAILER_LEN]) {
         let body_head = body_head(codec, frame, self.hevc);
         let body_len = body_head.len() + frame.payload.len();
         let mut head = Head::default();
         head.push(&tag::header(tag_type(codec), body_len, ts_ms));
         head.push(&body_head);
-        Tag {
-            head,
-            payload: frame.payload.clone(),
-            trailer: tag::trailer(body_len),
-        }
+        (head, tag::trailer(body_len))
     }
 
     /// The tag of a frame as three buffers that may be kept.

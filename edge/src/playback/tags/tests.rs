@@ -37,7 +37,7 @@ impl Player {
             .poll_fill(&mut Context::from_waker(Waker::noop()), &mut pieces);
         if let Poll::Ready(Some(filled)) = filled {
             assert_eq!(filled.bytes, pieces.remaining());
-            self.skipped += filled.skipped;
+            self.skipped += filled.dropped.by_kind().iter().map(|(_, n)| n).sum::<u64>();
         }
         while let Some(piece) = pieces.pop() {
             self.demuxer.push(&piece);
