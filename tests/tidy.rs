@@ -55,7 +55,13 @@ const FRAME_ROAD: &[&str] = &[
     "relay/src/wire.rs",
     "relay/src/driver.rs",
     "edge/src/upstream.rs",
+    "edge/src/playback/scribe.rs",
     "edge/src/playback/flv.rs",
+    "edge/src/playback/flv/writer.rs",
+    "edge/src/playback/flv/log.rs",
+    "edge/src/playback/flv/cursor.rs",
+    "edge/src/playback/flv/row.rs",
+    "edge/src/playback/tags.rs",
 ];
 
 /// What a sans-IO core may not name.

@@ -224,7 +224,11 @@ async fn gather(public: Arc<Public>, fixed: Option<Duration>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        public.viewers.gather(beat.measure());
+        let latency = beat.measure();
+        let viewers = public.viewers.total();
+        let others = viewers.saturating_sub(public.fanout.viewers());
+        public.viewers.gather(latency);
+        public.metrics.writes("shared", latency, others);
     }
 }
 

@@ -65,7 +65,11 @@ pub struct Seat {
 
 /// The workers; a clone hands over to the same.
 #[derive(Clone, Debug)]
-pub struct Fanout(Arc<[Door]>, Arc<Mutex<()>>);
+pub struct Fanout {
+    doors: Arc<[Door]>,
+    /// Held while a worker is chosen.
+    choice: Arc<Mutex<()>>,
+}
 
 /// The way to a worker.
 #[derive(Debug)]
@@ -84,7 +88,10 @@ impl Fanout {
         let doors = (0..count).map(|number| start(number, settings, &metrics, &drain));
         let doors: Arc<[Door]> = doors.collect::<io::Result<_>>()?;
         drain.spawn(vacated(doors.clone(), drain.clone()));
-        Ok(Self(doors, Arc::default()))
+        Ok(Self {
+            doors,
+            choice: Arc::default(),
+        })
     }
 
     /// Hands a viewer to the worker with the fewest; waits while that one has many to take in.
@@ -110,11 +117,20 @@ impl Fanout {
         let _ = door.sender.send(coming).await;
     }
 
+    /// Viewers of all workers.
+    pub fn viewers(&self) -> u32 {
+        let each = self
+            .doors
+            .iter()
+            .map(|door| door.viewers.load(Ordering::Relaxed));
+        each.sum()
+    }
+
     /// Counts a viewer to the worker with the fewest, exactly: one at a time.
     fn take(&self) -> Option<(&Door, Taken)> {
-        let _one = self.1.lock();
+        let _one = self.choice.lock();
         let fewest = |door: &&Door| door.viewers.load(Ordering::Relaxed);
-        let door = self.0.iter().min_by_key(fewest)?;
+        let door = self.doors.iter().min_by_key(fewest)?;
         Some((door, Taken::new(&door.viewers)))
     }
 }

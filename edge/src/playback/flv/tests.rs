@@ -173,7 +173,7 @@ async fn workers_have_equal_shares() {
     }
     let shares = || {
         room.fanout
-            .0
+            .doors
             .iter()
             .map(|door| door.viewers.load(Ordering::Relaxed))
     };

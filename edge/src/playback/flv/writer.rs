@@ -42,7 +42,7 @@ pub(super) struct Writer {
     /// The group that is read, and how many of its frames were.
     group: Option<(Group, u32)>,
     rows: Vec<Row>,
-    /// When frames were last written.
+    /// When frames were last given out.
     written: Instant,
     /// When late viewers were last visited, or when it is time again at once.
     visited: Option<Instant>,
@@ -140,10 +140,10 @@ impl Writer {
 
     fn act(&mut self, due: Due) {
         if due == Due::Frames {
+            self.written = Instant::now();
             self.pull();
             let mut tally = self.desk.tally.borrow_mut();
             self.rows.iter_mut().for_each(|row| row.write(&mut tally));
-            self.written = Instant::now();
         }
         self.visit();
         let newest = self.newest();
@@ -157,11 +157,12 @@ impl Writer {
     fn visit(&mut self) {
         let mut tally = self.desk.tally.borrow_mut();
         let until = tally.bytes + PORTION_BYTES;
-        let mut all = true;
-        for row in &mut self.rows {
-            all &= row.visit_late(&self.desk.terms, &mut tally, until);
-        }
-        self.visited = all.then(Instant::now);
+        let terms = &self.desk.terms;
+        let mut rows = self.rows.iter_mut();
+        let unfinished = rows.position(|row| !row.visit_late(terms, &mut tally, until));
+        // Who had no turn is first the next time.
+        self.rows.rotate_left(unfinished.unwrap_or(0));
+        self.visited = unfinished.is_none().then(Instant::now);
     }
 
     fn sweep(&mut self) {

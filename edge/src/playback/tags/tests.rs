@@ -1,6 +1,7 @@
 //! What one viewer's stream holds, read back by the demuxer: starts, skips, breaks and ends.
 
 use super::*;
+use crate::fixture::av::{Source, Tag, tags};
 use crate::fixture::{FRAMES, Feed, catalog};
 use media::flv::{Demuxer, Event};
 use media::frame::Kind;
@@ -149,6 +150,55 @@ fn a_viewer_within_its_limit_loses_nothing() {
     player.play();
     (0..14).for_each(|_| feed.group());
     assert_eq!((player.play().len(), player.skipped), (14 * FRAMES, 0));
+}
+
+/// What a viewer with this wish gets of a source that made 60 frames.
+fn resumed(source: &Source, wish: Options) -> Vec<Tag> {
+    let mut viewer = Tags::new(source.consumer.clone(), wish, TERMS);
+    let (mut pieces, mut cx) = (Pieces::default(), Context::from_waker(Waker::noop()));
+    while let Poll::Ready(Some(_)) = viewer.poll_fill(&mut cx, &mut pieces) {}
+    tags(&pieces.copy_to_bytes(pieces.remaining()))
+}
+
+#[test]
+fn a_resumed_stream_goes_on_where_it_ended() {
+    let mut source = Source::default();
+    (0..60).for_each(|_| drop(source.next()));
+    for last in [3, 24, 49] {
+        let (epoch, group, frame) = source.place(last);
+        let wish = Options {
+            weir: true,
+            resume: Some(Resume {
+                epoch,
+                group,
+                frame,
+            }),
+            ..Options::default()
+        };
+        let tags = resumed(&source, wish);
+        let frames: Vec<_> = tags.iter().filter_map(Tag::frame).collect();
+        assert_eq!(frames, (last + 1..60).collect::<Vec<_>>(), "after {last}");
+        let marks: Vec<_> = tags.iter().filter_map(Tag::mark).collect();
+        assert_eq!(marks[0], source.place(last + 1), "after {last}");
+        assert!(marks[1..].iter().all(|(.., frame)| *frame == 0));
+    }
+    let wish = Options {
+        resume: Some(Resume {
+            epoch: 99,
+            group: 1,
+            frame: 0,
+        }),
+        ..Options::default()
+    };
+    let frames: Vec<_> = resumed(&source, wish)
+        .iter()
+        .filter_map(Tag::frame)
+        .collect();
+    assert_eq!(
+        frames,
+        (50..60).collect::<Vec<_>>(),
+        "another life is not waited for"
+    );
 }
 
 #[test]
