@@ -7,6 +7,7 @@ use crate::playback::Resume;
 use crate::upstream::Lease;
 use crate::viewer::{Closed, Protocol, Viewers};
 use cluster::stream::StreamKey;
+use std::sync::atomic::AtomicBool;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -23,10 +24,14 @@ struct Room {
 
 impl Room {
     async fn new(workers: usize, close_after: Duration) -> Self {
+        Self::with(workers, Duration::from_millis(20), close_after).await
+    }
+
+    async fn with(workers: usize, latency: Duration, close_after: Duration) -> Self {
         let (metrics, drain) = (Metrics::default(), Drain::new());
         let settings = Settings {
             workers,
-            latency: Some(Duration::from_millis(20)),
+            latency: Some(latency),
             terms: Terms {
                 skip_after: Duration::from_secs(3),
                 queue: 64 << 10,
@@ -208,6 +213,28 @@ async fn who_takes_nothing_is_closed_and_slows_nobody() {
     };
     timeout(2 * WITHIN, feeding).await.expect("it is closed");
     assert_eq!(room.viewers.total(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_always_has_frames_lets_others_be_served() {
+    let room = Room::with(1, Duration::ZERO, WITHIN).await;
+    let mut flood = Source::default();
+    (0..30).for_each(|_| drop(flood.next()));
+    let _flooded = room.join(&flood, Options::default()).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let until = over.clone();
+    let flooding = thread::spawn(move || {
+        while !until.load(Ordering::Relaxed) {
+            drop(flood.next());
+        }
+    });
+    let mut source = Source::default();
+    (0..30).for_each(|_| drop(source.next()));
+    let mut client = room.join(&source, Options::default()).await;
+    until_frame(&mut client, &mut Vec::new(), 29).await;
+    room.until(|room| room.metrics.egress_bytes.get() > 0).await;
+    over.store(true, Ordering::Relaxed);
+    flooding.join().unwrap();
 }
 
 #[tokio::test]

@@ -87,6 +87,9 @@ impl Writer {
                 due = self.due() => self.act(due),
                 _ = sweep.tick() => self.sweep(),
             }
+            // When the core has more to do than it can, something is always due; yet the runtime must hear of sockets
+            // with room again, and other streams and newcomers have their turn.
+            tokio::task::yield_now().await;
             // Nothing is awaited between this look and the end of `seats`: no viewer is lost.
             if self.rows.is_empty() && seats.is_empty() {
                 return;
@@ -183,7 +186,7 @@ impl Writer {
     /// Appends what there is to read to the logs.
     fn pull(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
-        loop {
+        for _ in 0..ITEMS_AT_ONCE {
             let item = match self.next.take() {
                 Some(item) => item,
                 None if self.over => return,
@@ -270,5 +273,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 const VISIT: Duration = Duration::from_millis(20);
 /// Bytes for late viewers before others have their turn: a few milliseconds of a core.
 const PORTION_BYTES: u64 = 4 << 20;
+/// Frames read before they are written: a group of many seconds, which a stream that comes again brings at once.
+const ITEMS_AT_ONCE: usize = 4_096;
 /// Newcomers before others have their turn.
 const SEATS_AT_ONCE: usize = 16;
