@@ -140,9 +140,11 @@ fn attack_all(cluster: &Cluster, edge: u16, scheduler: &BTreeMap<&str, u16>) {
             });
         }
         // What each port expects first, so that it takes the slow peer for an honest one.
-        let slow: [(u16, &[u8]); 4] = [
+        let slow: [(u16, &[u8]); 6] = [
             (cluster.rtmp, &[3]),
             (edge, b"GET / HTTP/1.1\r\nX-Slow: "),
+            (edge, b"GET /live/show.flv HTTP/1.1\r\nX-Slow: "),
+            (edge, b"GET"),
             (scheduler["public"], b"GET / HTTP/1.1\r\nX-Slow: "),
             (
                 scheduler["cluster"],
@@ -154,6 +156,7 @@ fn attack_all(cluster: &Cluster, edge: u16, scheduler: &BTreeMap<&str, u16>) {
         }
         let rtmp = cluster.rtmp;
         scope.spawn(move || rtmp_attacks(rtmp));
+        scope.spawn(move || flv_attacks(edge));
         for name in ["origin", EDGES[0].0] {
             let relay = cluster.node(name).ports["relay"];
             scope.spawn(move || {
@@ -244,6 +247,46 @@ fn rtmp_attacks(port: u16) {
         let _ = stream.write_all(&bytes);
         let _ = stream.shutdown(std::net::Shutdown::Write);
         assert_closed(stream, what);
+    }
+}
+
+/// Requests for FLV that are none, or more than one.
+fn flv_attacks(port: u16) {
+    let get = |fields: &str| format!("GET /live/show.flv HTTP/1.1\r\nHost: x\r\n{fields}");
+    let refused = [
+        (get("\r\n"), "403"),
+        (get("not a field\r\n\r\n"), "400"),
+        (get(&format!("X: {}\r\n\r\n", "a".repeat(40 << 10))), "431"),
+        (get(&format!("{}\r\n", "A: b\r\n".repeat(200))), "431"),
+        (get("\r\n").replace("1.1", "1.0"), "403"),
+        (get("\r\n").replace(".flv", ".flv?resume=1.2"), "400"),
+    ];
+    for (request, status) in refused {
+        let mut stream = connect(port);
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{request:.60}: {answer}"
+        );
+    }
+    // A viewer who goes on talking is served nevertheless, one who leaves at once is forgotten.
+    let path = format!("/live/show.flv?token={}", token("play", "live/show"));
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    for after in [request.as_bytes(), &garbage(11, 64 << 10)] {
+        let mut stream = connect(port);
+        stream
+            .write_all(&[request.as_bytes(), after].concat())
+            .unwrap();
+        let mut bytes = vec![0; 64 << 10];
+        stream.read_exact(&mut bytes).unwrap();
+        let whole = bytes.windows(7).any(|seven| seven == b"\r\n\r\nFLV");
+        assert!(bytes.starts_with(b"HTTP/1.1 200 OK\r\n") && whole);
+    }
+    for _ in 0..100 {
+        let _ = connect(port).write_all(request.as_bytes());
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::harness::{Cluster, EDGES, clips, eventually, ffmpeg, get, request, weir, weir_says};
 use std::{
-    io::Write,
+    io::{Read, Write},
+    net::TcpStream,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 #[test]
@@ -96,6 +98,58 @@ fn explain_names_every_edge(cluster: &Cluster) {
     assert_eq!(json["candidates"].as_array().unwrap().len(), 3, "{json}");
     assert_eq!(json["candidates"][0]["edge"], "frankfurt", "{json}");
     assert!(json["candidates"][1]["lost"].is_string(), "{json}");
+}
+
+#[test]
+fn a_full_edge_sends_viewers_on_with_all_that_they_asked_for() {
+    let cluster = Cluster::with(2, "[edge.capacity]\nviewers = 1\n");
+    let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
+    cluster.wait_on_air("live/show");
+    let wish = "hevc=legacy&weir=1&resume=1.2.3";
+    let path = format!("/live/show.flv?ip={}&{wish}", EDGES[0].3);
+    let sent = get(&cluster.scheduler, &path).header("location").unwrap();
+    let (first, second) = (
+        &cluster.node(EDGES[0].0).public,
+        &cluster.node(EDGES[1].0).public,
+    );
+    let path = sent
+        .strip_prefix(&format!("http://{first}"))
+        .expect("the nearest edge");
+    assert!(path.ends_with(wish), "{sent}");
+
+    let _watching = watch(first, path);
+    let mut location = String::new();
+    eventually("the first edge knows of the second", || {
+        let answer = get(first, path);
+        location = answer.header("location").unwrap_or_default();
+        let any = answer.header("access-control-allow-origin");
+        assert!([302, 503].contains(&answer.status) && any.as_deref() == Some("*"));
+        answer.status == 302
+    });
+    assert_eq!(location, format!("http://{second}{path}"));
+    let _watching = watch(second, path);
+}
+
+/// A plain viewer, once it has its first bytes: its stream ends with the connection.
+fn watch(address: &str, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut bytes = vec![0; 4096];
+    stream.read_exact(&mut bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\n") && body.starts_with("FLV\u{1}"),
+        "{head}"
+    );
+    assert!(
+        head.contains("connection: close") && !head.contains("-encoding"),
+        "{head}"
+    );
+    stream
 }
 
 #[test]

@@ -192,7 +192,8 @@ impl Edge {
         drain.background(gather(public.clone(), latency));
         drain.background(heed(public.clone(), readiness));
         drain.background(upstream::serve::Server::new(public.upstream.clone()).run());
-        drain.background(server.run(move |request| public.clone().answer(request)));
+        let taker = public.clone();
+        drain.background(server.run_with(move |request| public.clone().answer(request), taker));
         // The agent's last words come after the stop, so it is no task of the drain.
         let stop = async {
             drain.started().await;

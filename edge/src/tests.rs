@@ -116,6 +116,11 @@ async fn requests_are_answered_as_promised() {
         (Method::GET, "/live/x.flv?token=wrong".into(), 403),
         (Method::GET, format!("/live/other.flv?token={good}"), 403),
         (Method::HEAD, format!("/live/x.flv?token={good}"), 200),
+        (
+            Method::GET,
+            format!("/live/x.flv?token={good}&resume=1.2"),
+            400,
+        ),
         // No parent is configured, so nobody has it.
         (Method::GET, format!("/live/x.flv?token={good}"), 404),
     ];
@@ -182,6 +187,44 @@ async fn viewers_watch_as_many_as_there_is_room_for() {
         .await
         .expect("the place is given back");
     assert_eq!(origin.subscriptions(), 1);
+    edge.drain.stop();
+}
+
+#[tokio::test]
+async fn a_plain_stream_ends_with_its_connection() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let parents = vec![origin.address.to_string()];
+    let config = Config {
+        parents,
+        ..Config::default()
+    };
+    let edge = start(config, Audience::Open).await;
+    for version in ["1.0", "1.1"] {
+        let mut tcp = TcpStream::connect(edge.addrs.public).await.unwrap();
+        // The second request is behind the first: a stream has no other end than its connection's.
+        let request = format!("GET /live/x.flv HTTP/{version}\r\nHost: edge\r\n\r\n").repeat(2);
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\nFLV\x01") {
+            let byte = tokio::time::timeout(WITHIN, tcp.read_u8()).await;
+            head.push(byte.expect("the stream begins").unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
+        for field in [
+            "content-type: video/x-flv",
+            "connection: close",
+            "cache-control: no-store",
+            "access-control-allow-origin: *",
+            &format!("via: {version} edge-1"),
+            "date: ",
+        ] {
+            assert!(head.contains(field), "{field}: {head}");
+        }
+        assert!(!head.contains("content-length") && !head.contains("transfer-encoding"));
+    }
     edge.drain.stop();
 }
 
@@ -253,10 +296,8 @@ async fn running_viewers_have_the_drains_time() {
     feed.group();
     pictures(&mut viewer, FRAMES).await;
     let rest = tokio::time::timeout(WITHIN, viewer.collect()).await;
-    assert!(
-        rest.expect("the deadline is kept").is_err(),
-        "it is cut off, not ended"
-    );
+    rest.expect("the deadline is kept")
+        .expect("the end of a plain stream is that of its connection");
     edge.run.await.unwrap();
 }
 
