@@ -6,6 +6,7 @@
 //! format; a peer that breaks the rules loses its own connection and nothing else. Endpoints,
 //! certificates and idle timeouts are transport's.
 
+mod parity;
 mod peer;
 mod receive;
 mod send;

@@ -11,5 +11,6 @@ pub mod track;
 pub mod reader;
 pub mod cache;
 pub mod wire;
+pub mod repair;
 pub mod session;
 pub mod driver;

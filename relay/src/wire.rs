@@ -6,10 +6,12 @@
 
 mod group;
 mod message;
+mod parity;
 pub mod varint;
 
 pub use group::{Event, GroupDecoder, encode_frame, encode_header};
 pub use message::{Message, Messages, Refusal, Start};
+pub use parity::{Block, Parity};
 
 /// What the connection's TLS handshake agrees on.
 pub const ALPN: &[u8] = b"weir/1";
@@ -44,6 +46,13 @@ pub const MAX_PAYLOAD: usize = 16 << 20;
 
 /// The first number of a unidirectional stream that carries a group.
 pub const GROUP_STREAM: u64 = 1;
+
+/// The first number of a datagram that carries parity.
+pub const PARITY: u64 = 1;
+
+/// A datagram that says nothing: its acknowledgement tells what was lost before it. Readers skip it
+/// as they skip every type they do not know.
+pub const PROBE: u8 = 2;
 
 /// Why a group's stream was reset by its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use quinn::{Connection, Endpoint, VarInt};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use super::receive::{Intake, receive};
+use super::receive::Intake;
 use super::{Announced, Control, Error, SERVER_NAME, WINDOW, close, closed, lost, now, until};
 use crate::group::Key;
 use crate::session::client::{Client, Input, Output};
@@ -41,6 +42,7 @@ pub struct Peer(Arc<Shared>);
 struct Shared {
     connection: Connection,
     node: String,
+    intake: Arc<Intake>,
     asks: mpsc::Sender<Ask>,
     announced: watch::Receiver<Arc<Vec<Announced>>>,
 }
@@ -88,11 +90,13 @@ impl Peer {
         let control = Control::new(streams);
         let mut driver = Driver::new(connection.clone(), session, control, announced);
         let node = driver.open().await?;
+        let intake = driver.intake.clone();
         tokio::spawn(driver.run(asked));
         let connection = connection.clone();
         Ok(Self(Arc::new(Shared {
             connection,
             node,
+            intake,
             asks,
             announced: announcements,
         })))
@@ -154,7 +158,11 @@ impl Peer {
     pub fn stats(&self) -> PathStats {
         let stats = self.0.connection.stats();
         let path = stats.path;
+        let counts = &self.0.intake.counts;
         PathStats {
+            parity_bytes: counts.parity.load(Ordering::Relaxed),
+            repaired_bytes: counts.repaired.load(Ordering::Relaxed),
+            refused_parity: counts.refused.load(Ordering::Relaxed),
             received_bytes: stats.udp_rx.bytes,
             rtt: path.rtt,
             sent_packets: path.sent_packets,
@@ -193,6 +201,12 @@ pub enum SubscribeError {
 pub struct PathStats {
     /// Bytes of UDP received.
     pub received_bytes: u64,
+    /// Bytes of parity among them.
+    pub parity_bytes: u64,
+    /// Bytes of groups that parity gave before, or instead of, their retransmission.
+    pub repaired_bytes: u64,
+    /// Datagrams that could not be read, or were more than could wait.
+    pub refused_parity: u64,
     /// Smoothed round-trip time.
     pub rtt: Duration,
     /// Packets sent.
@@ -316,7 +330,11 @@ impl Driver {
                 }
                 stream = self.connection.accept_uni() => {
                     let stream = stream.map_err(lost)?;
-                    self.receiving.spawn(receive(stream, self.intake.clone()));
+                    self.receiving.spawn(self.intake.open(stream));
+                    continue;
+                }
+                datagram = self.connection.read_datagram() => {
+                    self.intake.datagram(&datagram.map_err(lost)?);
                     continue;
                 }
                 message = self.control.read() => Input::Message(message?),

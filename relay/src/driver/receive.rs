@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quinn::{RecvStream, VarInt};
+use tokio::sync::mpsc;
 
 use crate::group;
+use crate::repair::{Overrun, Window};
 use crate::track;
-use crate::wire::{self, Event, GroupDecoder, Stop};
+use crate::wire::{self, Event, GroupDecoder, Parity, Stop};
 
 /// Pieces taken from quinn in one call; a piece is at most a datagram.
 const PIECES: usize = 32;
@@ -19,54 +21,200 @@ const PIECES: usize = 32;
 /// frame of 256 KiB for each of a thousand streams at once.
 const MAX_GATHERING: usize = 256 << 20;
 
+/// What read pieces are kept for parity that may come, of all streams of a connection: beyond it
+/// what is read is forgotten at once, and parity repairs only what was not read yet.
+const MAX_KEPT: usize = MAX_GATHERING / 4;
+
+/// Parity that waits for its stream's task: that of a large key frame, each row in two datagrams.
+const MAX_PARITY_QUEUED: usize = 64;
+
 /// Where the groups of a connection go.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
     /// By subscription.
     pub(super) tracks: Mutex<HashMap<u64, track::Producer>>,
     gathering: AtomicUsize,
+    /// Who takes the parity of a stream.
+    parity: Mutex<HashMap<u64, mpsc::Sender<Parity>>>,
+    /// Whether the peer sends any: from then on streams are read in pieces and kept for a while.
+    repairs: AtomicBool,
+    pub(super) counts: Counts,
 }
 
-/// Takes the stream until it ends, is reset or is not wanted; an error is a breach of the protocol.
-pub(super) async fn receive(
-    mut stream: RecvStream,
-    intake: Arc<Intake>,
-) -> Result<(), wire::Error> {
-    let mut group = Incoming {
-        decoder: GroupDecoder::default(),
-        producer: None,
-        gathering: 0,
-        intake,
-    };
-    let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
-    loop {
-        match stream.read_chunks(&mut pieces).await {
-            Ok(Some(count)) => {
-                for piece in &mut pieces[..count] {
-                    if let Err(stop) = group.take(&std::mem::take(piece))? {
-                        // A stream that ended meanwhile needs no stop.
-                        let _ = stream.stop(VarInt::from_u32(stop as u32));
-                        return Ok(());
-                    }
-                }
-            }
-            Ok(None) => return group.finish(),
-            // Reset by the peer, or lost with the connection: what is missing will not come.
-            Err(_) => return Ok(()),
+/// What parity was good for on a connection.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Bytes of parity received.
+    pub(super) parity: AtomicU64,
+    /// Bytes of streams that it gave.
+    pub(super) repaired: AtomicU64,
+    /// Datagrams that could not be read or were too many.
+    pub(super) refused: AtomicU64,
+}
+
+impl Intake {
+    /// Takes a stream that the peer opened; the future is the task that reads it.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        stream: RecvStream,
+    ) -> impl Future<Output = Result<(), wire::Error>> + use<> {
+        let id = VarInt::from(stream.id()).into_inner();
+        let (sender, parity) = mpsc::channel(MAX_PARITY_QUEUED);
+        self.parity.lock().insert(id, sender);
+        let group = Incoming {
+            stream: id,
+            offset: 0,
+            decoder: GroupDecoder::default(),
+            producer: None,
+            gathering: 0,
+            intake: self.clone(),
+        };
+        receive(stream, group, parity)
+    }
+
+    /// Hands a datagram to its stream; what cannot be read, or comes too late, is dropped.
+    pub(super) fn datagram(&self, datagram: &Bytes) {
+        self.repairs.store(true, Ordering::Relaxed);
+        let length = datagram.len() as u64;
+        self.counts.parity.fetch_add(length, Ordering::Relaxed);
+        let taken = match Parity::decode(datagram) {
+            Ok(Some(parity)) => match self.parity.lock().get(&parity.stream) {
+                Some(stream) => stream.try_send(parity).is_ok(),
+                // All of the stream was there before.
+                None => true,
+            },
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        if !taken {
+            self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn keeps(&self) -> usize {
+        if self.gathering.load(Ordering::Relaxed) < MAX_KEPT {
+            usize::MAX
+        } else {
+            0
         }
     }
 }
 
+/// What became of a stream.
+enum Outcome {
+    Whole,
+    /// Reset by the peer, or lost with the connection: what is missing will not come.
+    Cut,
+    Unwanted(Stop),
+}
+
+/// Takes the stream until it ends, is reset or is not wanted; an error is a breach of the protocol.
+async fn receive(
+    mut stream: RecvStream,
+    mut group: Incoming,
+    mut parity: mpsc::Receiver<Parity>,
+) -> Result<(), wire::Error> {
+    let outcome = match in_order(&mut stream, &mut group, &mut parity).await? {
+        Read::To(outcome) => outcome,
+        Read::UpTo(parity_due) => {
+            let mut window = Window::new(group.offset);
+            parity_due.into_iter().for_each(|due| window.repair(due));
+            in_pieces(&mut stream, &mut group, &mut parity, window).await?
+        }
+    };
+    match outcome {
+        Outcome::Whole => return group.finish(),
+        Outcome::Cut => {}
+        Outcome::Unwanted(stop) => {
+            // A stream that ended meanwhile needs no stop.
+            let _ = stream.stop(VarInt::from_u32(stop as u32));
+        }
+    }
+    Ok(())
+}
+
+/// How far a stream was read in order.
+enum Read {
+    To(Outcome),
+    /// Up to the first parity, after which order would only wait for what can be repaired.
+    UpTo(Option<Parity>),
+}
+
+async fn in_order(
+    stream: &mut RecvStream,
+    group: &mut Incoming,
+    parity: &mut mpsc::Receiver<Parity>,
+) -> Result<Read, wire::Error> {
+    if group.intake.repairs.load(Ordering::Relaxed) {
+        return Ok(Read::UpTo(None));
+    }
+    let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
+    loop {
+        let read = tokio::select! {
+            biased;
+            first = parity.recv() => return Ok(Read::UpTo(first)),
+            read = stream.read_chunks(&mut pieces) => read,
+        };
+        let count = match read {
+            Ok(Some(count)) => count,
+            Ok(None) => return Ok(Read::To(Outcome::Whole)),
+            Err(_) => return Ok(Read::To(Outcome::Cut)),
+        };
+        for piece in &mut pieces[..count] {
+            if let Err(stop) = group.take(&std::mem::take(piece), 0)? {
+                return Ok(Read::To(Outcome::Unwanted(stop)));
+            }
+        }
+    }
+}
+
+async fn in_pieces(
+    stream: &mut RecvStream,
+    group: &mut Incoming,
+    parity: &mut mpsc::Receiver<Parity>,
+    mut window: Window,
+) -> Result<Outcome, wire::Error> {
+    loop {
+        let read = tokio::select! {
+            biased;
+            Some(parity) = parity.recv() => {
+                window.repair(parity);
+                let repaired = window.take_repaired() as u64;
+                group.intake.counts.repaired.fetch_add(repaired, Ordering::Relaxed);
+                Ok(())
+            }
+            read = stream.read_chunk(usize::MAX, false) => match read {
+                Ok(Some(chunk)) => window.insert(chunk.offset, &chunk.bytes),
+                Ok(None) => return Ok(Outcome::Whole),
+                Err(_) => return Ok(Outcome::Cut),
+            },
+        };
+        let taken = match read {
+            Ok(()) => group.take(window.readable(), window.memory())?,
+            Err(Overrun) => Err(Stop::Full),
+        };
+        if let Err(stop) = taken {
+            return Ok(Outcome::Unwanted(stop));
+        }
+        window.advance(group.intake.keeps());
+    }
+}
+
 struct Incoming {
+    stream: u64,
+    /// Bytes of the stream that were taken.
+    offset: u64,
     decoder: GroupDecoder,
     producer: Option<group::Producer>,
-    /// What the decoder holds, as counted in the intake.
+    /// What is held of the stream, as counted in the intake.
     gathering: usize,
     intake: Arc<Intake>,
 }
 
 impl Incoming {
-    fn take(&mut self, piece: &[u8]) -> Result<Result<(), Stop>, wire::Error> {
+    /// Takes the next bytes of the stream, beside which `held` bytes of it are in memory.
+    fn take(&mut self, piece: &[u8], held: usize) -> Result<Result<(), Stop>, wire::Error> {
+        self.offset += piece.len() as u64;
         let mut input = piece;
         while let Some(event) = self.decoder.read(&mut input)? {
             let done = match event {
@@ -80,7 +228,7 @@ impl Incoming {
                 return Ok(done);
             }
         }
-        Ok(self.count(self.decoder.memory()))
+        Ok(self.count(self.decoder.memory() + held))
     }
 
     /// Counts what is being gathered; above the bound the group is not taken.
@@ -121,6 +269,7 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
+        self.intake.parity.lock().remove(&self.stream);
         self.intake
             .gathering
             .fetch_sub(self.gathering, Ordering::Relaxed);
@@ -135,6 +284,8 @@ mod tests {
     fn what_a_connection_gathers_is_bounded_and_given_back() {
         let intake = Arc::new(Intake::default());
         let incoming = || Incoming {
+            stream: 0,
+            offset: 0,
             decoder: GroupDecoder::default(),
             producer: None,
             gathering: 0,

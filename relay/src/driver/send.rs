@@ -5,15 +5,19 @@
 //! frames to a call. A subscriber that does not keep up blocks its own streams only, until they are
 //! late and reset.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use media::timestamp::Timestamp;
-use quinn::{Connection, SendStream, VarInt, WriteError};
+use quinn::{SendStream, VarInt, WriteError};
 use tracing::debug;
 
+use super::parity::Line;
 use super::{now, until};
 use crate::group::{End, Group, Key};
+use crate::repair::Encoder;
 use crate::session::{Sending, Standing, Verdict};
 use crate::track::{Changes, Consumer};
 use crate::wire::{self, Reset, Start};
@@ -26,7 +30,7 @@ const HEADS: usize = 4096;
 
 /// Sends groups until the track is over; says which was the last.
 pub(super) async fn feed(
-    connection: Connection,
+    line: Arc<Line>,
     subscription: u64,
     track: Consumer,
     start: Start,
@@ -36,7 +40,7 @@ pub(super) async fn feed(
     let mut streams = FuturesUnordered::new();
     loop {
         for group in sending.due(&track) {
-            streams.push(send(&connection, subscription, group, Watch::new(&track)));
+            streams.push(send(&line, subscription, group, Watch::new(&track)));
         }
         if streams.is_empty() && track.is_over(sending.done()) {
             return sending.last();
@@ -60,12 +64,7 @@ enum Ending {
     Stopped,
 }
 
-async fn send(
-    connection: &Connection,
-    subscription: u64,
-    group: Group,
-    mut watch: Watch,
-) -> (Key, Ending) {
+async fn send(line: &Line, subscription: u64, group: Group, mut watch: Watch) -> (Key, Ending) {
     let key = group.key();
     let opened = loop {
         tokio::select! {
@@ -73,7 +72,7 @@ async fn send(
             event = watch.next(key) => if let Event::Late = event {
                 return (key, Ending::Reset(Reset::Late));
             },
-            opened = connection.open_uni() => break opened,
+            opened = line.connection.open_uni() => break opened,
         }
     };
     let Ok(stream) = opened else {
@@ -81,7 +80,7 @@ async fn send(
     };
     obey(&stream, Some(Event::Priority(watch.priority)));
     let mut stream = GroupStream(Some(stream));
-    let ending = stream.carry(subscription, &group, &mut watch).await;
+    let ending = stream.carry(line, subscription, &group, &mut watch).await;
     stream.end(&ending);
     (key, ending)
 }
@@ -91,17 +90,25 @@ async fn send(
 struct GroupStream(Option<SendStream>);
 
 impl GroupStream {
-    async fn carry(&mut self, subscription: u64, group: &Group, watch: &mut Watch) -> Ending {
+    async fn carry(
+        &mut self,
+        line: &Line,
+        subscription: u64,
+        group: &Group,
+        watch: &mut Watch,
+    ) -> Ending {
         let Some(stream) = &mut self.0 else {
             return Ending::Stopped;
         };
-        match carry(stream, subscription, group, watch).await {
+        let batch = match Batch::new(subscription, group) {
+            Ok(batch) => batch,
+            Err(error) => return failed(group, &error),
+        };
+        let mut carrier = Carrier::new(line, stream, batch);
+        match carrier.carry(group, watch).await {
             Ok(ending) => ending,
             Err(Failure::Stopped) => Ending::Stopped,
-            Err(Failure::Encode(error)) => {
-                debug!(subscription, key = ?group.key(), %error, "group not sent");
-                Ending::Reset(Reset::Aborted)
-            }
+            Err(Failure::Encode(error)) => failed(group, &error),
         }
     }
 
@@ -133,54 +140,97 @@ impl From<WriteError> for Failure {
     }
 }
 
-async fn carry(
-    stream: &mut SendStream,
-    subscription: u64,
-    group: &Group,
-    watch: &mut Watch,
-) -> Result<Ending, Failure> {
-    let mut batch = Batch::new(subscription, group).map_err(Failure::Encode)?;
-    loop {
-        let event = tokio::select! {
-            biased;
-            written = stream.write_chunks(batch.unwritten()), if !batch.is_empty() => {
-                batch.written(written?.chunks);
-                None
-            }
-            event = watch.next(group.key()) => Some(event),
-        };
-        if let Some(ending) = obey(stream, event) {
-            return Ok(ending);
-        }
-        if batch.is_empty() && !batch.fill(group).map_err(Failure::Encode)? {
-            break;
-        }
-    }
-    if group.end() == Some(End::Aborted) {
-        return Ok(Ending::Reset(Reset::Aborted));
-    }
-    stream.finish().map_err(|_| Failure::Stopped)?;
-    delivered(stream, group.key(), watch).await
+fn failed(group: &Group, error: &wire::Error) -> Ending {
+    debug!(key = ?group.key(), %error, "group not sent");
+    Ending::Reset(Reset::Aborted)
 }
 
-/// Waits until the peer has it all.
-async fn delivered(
-    stream: &mut SendStream,
-    key: Key,
-    watch: &mut Watch,
-) -> Result<Ending, Failure> {
-    let mut stopped = std::pin::pin!(stream.stopped());
-    loop {
-        let event = tokio::select! {
-            biased;
-            stopped = &mut stopped => match stopped {
-                Ok(None) => return Ok(Ending::Delivered),
-                Ok(Some(_)) | Err(_) => return Err(Failure::Stopped),
-            },
-            event = watch.next(key) => event,
+/// Carries one group's frames to quinn, and their parity behind them.
+struct Carrier<'a> {
+    line: &'a Line,
+    stream: &'a mut SendStream,
+    batch: Batch,
+    parity: Encoder,
+}
+
+impl<'a> Carrier<'a> {
+    fn new(line: &'a Line, stream: &'a mut SendStream, batch: Batch) -> Self {
+        let parity = Encoder::new(VarInt::from(stream.id()).into_inner());
+        let mut carrier = Self {
+            line,
+            stream,
+            batch,
+            parity,
         };
-        if let Some(ending) = obey(stream, Some(event)) {
-            return Ok(ending);
+        carrier.cover();
+        carrier
+    }
+
+    async fn carry(&mut self, group: &Group, watch: &mut Watch) -> Result<Ending, Failure> {
+        loop {
+            let event = tokio::select! {
+                biased;
+                written = self.stream.write_chunks(self.batch.unwritten()),
+                    if !self.batch.is_empty() => {
+                        self.written(written?.chunks);
+                        None
+                    }
+                () = until(self.line.due(&self.parity)) => {
+                    self.line.repair(&mut self.parity);
+                    None
+                }
+                event = watch.next(group.key()) => Some(event),
+            };
+            if let Some(ending) = obey(self.stream, event) {
+                return Ok(ending);
+            }
+            if self.batch.is_empty() && !self.fill(group)? {
+                break;
+            }
+        }
+        if group.end() == Some(End::Aborted) {
+            return Ok(Ending::Reset(Reset::Aborted));
+        }
+        self.stream.finish().map_err(|_| Failure::Stopped)?;
+        self.delivered(group.key(), watch).await
+    }
+
+    /// Waits until the peer has it all.
+    async fn delivered(&mut self, key: Key, watch: &mut Watch) -> Result<Ending, Failure> {
+        let mut stopped = std::pin::pin!(self.stream.stopped());
+        loop {
+            let event = tokio::select! {
+                biased;
+                stopped = &mut stopped => match stopped {
+                    Ok(None) => return Ok(Ending::Delivered),
+                    Ok(Some(_)) | Err(_) => return Err(Failure::Stopped),
+                },
+                () = until(self.line.due(&self.parity)) => {
+                    self.line.repair(&mut self.parity);
+                    None
+                }
+                event = watch.next(key) => Some(event),
+            };
+            if let Some(ending) = obey(self.stream, event) {
+                return Ok(ending);
+            }
+        }
+    }
+
+    fn fill(&mut self, group: &Group) -> Result<bool, Failure> {
+        let more = self.batch.fill(group).map_err(Failure::Encode)?;
+        self.cover();
+        Ok(more)
+    }
+
+    fn cover(&mut self) {
+        self.line.cover(&mut self.parity, self.batch.unwritten());
+    }
+
+    fn written(&mut self, chunks: usize) {
+        self.batch.written(chunks);
+        if self.batch.is_empty() {
+            self.parity.sent(now());
         }
     }
 }

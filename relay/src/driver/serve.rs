@@ -10,6 +10,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::parity::Line;
 use super::{
     Announced, Control, Error, Lease, Served, Source, WINDOW, close, closed, lost, now, send, until,
 };
@@ -54,7 +55,7 @@ pub async fn serve(
 }
 
 struct Serving {
-    connection: Connection,
+    line: Arc<Line>,
     session: Server,
     control: Control,
     source: Arc<dyn Source>,
@@ -78,7 +79,7 @@ impl Serving {
         let mut announced = source.announced();
         announced.mark_changed();
         Self {
-            connection,
+            line: Arc::new(Line::new(connection)),
             session,
             control,
             source,
@@ -166,10 +167,10 @@ impl Serving {
 
     fn start(&mut self, id: u64, start: Start) {
         if let Some((track, lease)) = self.found.take() {
-            let connection = self.connection.clone();
+            let line = self.line.clone();
             let feed = async move {
                 let _held = lease;
-                (id, send::feed(connection, id, track, start).await)
+                (id, send::feed(line, id, track, start).await)
             };
             self.running.insert(id, self.feeds.spawn(feed));
         }

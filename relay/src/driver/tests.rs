@@ -1,6 +1,7 @@
 //! Two and three nodes over an emulated network, in virtual time.
 
 mod network;
+mod repair;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -84,6 +85,14 @@ impl World {
     }
 
     fn endpoint(&self) -> Endpoint {
+        let mut transport = quinn::TransportConfig::default();
+        transport
+            .max_idle_timeout(Some(Duration::from_secs(4).try_into().unwrap()))
+            .keep_alive_interval(Some(Duration::from_secs(1)));
+        self.endpoint_with(transport)
+    }
+
+    fn endpoint_with(&self, transport: quinn::TransportConfig) -> Endpoint {
         let mut nodes = self.nodes.lock();
         *nodes += 1;
         let socket = self
@@ -91,10 +100,6 @@ impl World {
             .socket(SocketAddr::from(([10, 0, 0, 1], *nodes)));
         let mut config = EndpointConfig::default();
         config.rng_seed(Some([*nodes as u8; 32]));
-        let mut transport = quinn::TransportConfig::default();
-        transport
-            .max_idle_timeout(Some(Duration::from_secs(4).try_into().unwrap()))
-            .keep_alive_interval(Some(Duration::from_secs(1)));
         let transport = Arc::new(transport);
         let mut server = quinn::ServerConfig::with_crypto(self.tls.server.clone());
         server.transport_config(transport.clone());
@@ -108,9 +113,13 @@ impl World {
     }
 
     fn node(&self, name: &'static str) -> Arc<Node> {
+        self.node_at(name, self.endpoint())
+    }
+
+    fn node_at(&self, name: &'static str, endpoint: Endpoint) -> Arc<Node> {
         let node = Arc::new(Node {
             name,
-            endpoint: self.endpoint(),
+            endpoint,
             streams: Mutex::default(),
             announced: watch::channel(Arc::default()).0,
             shutdown: CancellationToken::new(),
