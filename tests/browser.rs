@@ -74,6 +74,17 @@ fn the_console_asks_for_its_token_off_loopback_and_keeps_it() {
 }
 
 #[test]
+fn the_page_passes_its_own_tests() {
+    let _share = Share::some();
+    let mut npm = Command::new("npm");
+    npm.args(["test", "--silent"])
+        .current_dir(root().join("web"));
+    let run = npm.stdin(Stdio::null()).output().expect("npm is installed");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}");
+}
+
+#[test]
 fn the_player_goes_on_from_another_edge_when_its_edge_is_killed() {
     let mut cluster = Cluster::start(2);
     let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
@@ -83,6 +94,9 @@ fn the_player_goes_on_from_another_edge_when_its_edge_is_killed() {
     let mut script = script("failover.mjs");
     let console = format!("http://{}/", cluster.scheduler_admin);
     script.args([&console, name, other]);
+    if let Ok(picture) = std::env::var("WEIR_SCREENSHOT_RESUMED") {
+        script.arg(picture);
+    }
     let mut script = spawn(script);
     let mut lines = BufReader::new(script.0.stdout.take().unwrap());
     let mut line = String::new();

@@ -62,7 +62,7 @@ export class Watch {
     this.#stopped = false;
     this.where = this.#places.find((place) => place.address === asked.ip) ?? (asked.ip === "" ? this.own : null);
     const path = asked.stream.split("/").map(encodeURIComponent).join("/");
-    this.player.play((avoided) => `${this.#public()}/${path}.flv?${query({ session, ip: asked.ip, exclude: avoided.join(",") })}`);
+    this.player.play((ask) => `${this.#public()}/${path}.flv?${query({ session, ip: asked.ip, weir: 1, ...ask })}`);
     this.#locate(asked);
   }
 
@@ -103,12 +103,13 @@ export class Watch {
     $("watch").dataset.state = playing.state;
     text($("play"), this.player?.isOn && playing.state !== "blocked" ? "Stop" : "Play");
     text($("notice"), this.#notice(playing));
-    const { stats } = playing;
+    const { stats, resumed } = playing;
     terms($("playing"), [
-      ["Served by", edge ? edge.place?.name || edge.id : playing.edge ?? "–"],
+      ["Served by", edge ? edge.place?.name || edge.id : playing.edge ?? (playing.lost ? "dialling again" : "–")],
       ["Behind", playing.behind_s === undefined ? "–" : seconds(playing.behind_s)],
       ["Receiving", stats ? bits(stats.speed * 8000) : "–"],
       ["Pictures", stats ? `${count(stats.decodedFrames)}, ${count(stats.droppedFrames)} dropped` : "–"],
+      ["Resumed", resumed ? `${count(resumed)} ${resumed === 1 ? "time" : "times"}` : "–"],
     ]);
     if (moved) this.changed();
   }
