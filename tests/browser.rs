@@ -85,7 +85,7 @@ fn the_page_passes_its_own_tests() {
 }
 
 #[test]
-fn the_player_goes_on_from_another_edge_when_its_edge_is_killed() {
+fn the_same_player_goes_on_from_another_edge_when_its_edge_is_killed() {
     let mut cluster = Cluster::start(2);
     let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
     cluster.wait_on_air("live/show");
@@ -108,6 +108,11 @@ fn the_player_goes_on_from_another_edge_when_its_edge_is_killed() {
     assert!(script.wait(), "the page did not go on");
     let saw: Value = serde_json::from_str(&rest).unwrap();
     assert_eq!(saw["served"], other, "{saw}");
+    assert_eq!(saw["players"], 1, "a new player was made: {saw}");
+    assert_eq!(saw["shown"]["Resumed"], "1 time", "{saw}");
+    assert_eq!(saw["back"], 0, "the picture stepped back: {saw}");
+    let ms = |name: &str| saw[name].as_u64().unwrap();
+    assert!(ms("still_ms") <= ms("buffered_ms"), "a visible cut: {saw}");
 }
 
 #[test]
