@@ -9,6 +9,7 @@ mod fanout;
 mod harness;
 mod hostile;
 mod link;
+mod load;
 mod operate;
 mod publish_play;
 mod soak;

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_player_stalls_when_it_has_played_all_it_has() {
-        let table: [(&str, &[(u64, i64)], u64, (u64, u64)); 7] = [
+        type Frames = &'static [(u64, i64)];
+        let table: [(&str, Frames, u64, (u64, u64)); 7] = [
             ("never starts", &[(0, 0), (100, 100)], 9000, (0, 0)),
             ("plays", &[(0, 0), (0, 200), (150, 300)], 300, (0, 0)),
             ("dry at the end", &[(0, 0), (0, 200)], 500, (1, 300)),

@@ -299,3 +299,182 @@ pub enum Fault {
 
 /// An hour at 60 pictures a second: beyond, numbers are another publisher's.
 const MOST_MISSING: u32 = 60 * 3600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::report::Frames;
+    use bytes::Bytes;
+    use media::{
+        codec::TrackConfig,
+        flv::{Hevc, Muxer},
+        frame::Kind,
+    };
+
+    const START_US: u64 = 1_000_000_000;
+
+    /// What is sent: (codec, kind, dts in ms, number of the stamp if any).
+    type Sent = (Codec, Kind, i64, Option<u32>);
+
+    const KEY: Sent = (Codec::H264, Kind::Key, 0, Some(7));
+    const SOUND: Sent = (Codec::Aac, Kind::Key, 0, None);
+
+    fn picture(dts: i64, number: u32) -> Sent {
+        (Codec::H264, Kind::Reference, dts, Some(number))
+    }
+
+    fn payload(codec: Codec, number: Option<u32>) -> Bytes {
+        let unit: &[u8] = &[0, 0, 0, 5, 0x41, 1, 2, 3, 4];
+        let plain = Bytes::from_static(unit);
+        match number {
+            Some(number) => {
+                stamp::insert(codec, &plain, START_US + u64::from(number) * 1000, number)
+            }
+            None => plain,
+        }
+    }
+
+    /// An FLV stream of these frames, each `damage`d after it was made.
+    fn stream(sent: &[Sent], damage: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+        let mut catalog = Catalog::default();
+        for codec in [Codec::H264, Codec::Aac] {
+            if sent.iter().any(|frame| frame.0 == codec) {
+                catalog.set(TrackConfig::new(codec, Bytes::from_static(&[1])));
+            }
+        }
+        let muxer = Muxer::new(Hevc::Enhanced);
+        let mut out = muxer.start(&catalog).to_vec();
+        for (codec, kind, ms, number) in sent {
+            let mut payload = payload(*codec, *number).to_vec();
+            damage(&mut payload);
+            let frame = Frame {
+                track: codec.track(),
+                kind: *kind,
+                dts: Timestamp::from_millis(*ms),
+                cts: Timestamp::ZERO,
+                duration: None,
+                payload: payload.into(),
+            };
+            out.extend(muxer.frame(*codec, &frame, *ms as u32).concat());
+        }
+        out
+    }
+
+    /// What a viewer counts that gets all of a stream, 100 ms after it started.
+    fn watch(validate: Validate, bytes: &[u8]) -> (Tally, Result<(), Fault>) {
+        let plan = Plan {
+            validate,
+            source: None,
+            buffer: Duration::from_secs(1),
+        };
+        let at = Moment {
+            since_start: Duration::from_millis(100),
+            unix_us: START_US + 100_000,
+        };
+        let (mut watch, mut tally) = (Watch::new(&plan), Tally::default());
+        let taken = watch.take(at, bytes, &mut tally);
+        (tally, taken)
+    }
+
+    #[test]
+    fn frames_are_right_wrong_dropped_or_backwards() {
+        // Right, wrong, dropped, backwards.
+        let table: [(&str, &[Sent], [u64; 4]); 7] = [
+            ("whole", &[KEY, SOUND, picture(40, 8)], [3, 0, 0, 0]),
+            ("a hole", &[KEY, picture(40, 11)], [2, 0, 3, 0]),
+            ("twice", &[KEY, picture(40, 7)], [1, 1, 0, 0]),
+            ("out of order", &[KEY, picture(40, 6)], [1, 1, 0, 0]),
+            (
+                "time steps back",
+                &[KEY, picture(40, 8), picture(30, 9)],
+                [3, 0, 0, 1],
+            ),
+            (
+                "another publisher",
+                &[KEY, picture(40, 500_000)],
+                [2, 0, 0, 0],
+            ),
+            (
+                "tracks have their own time",
+                &[picture_key(80), SOUND],
+                [2, 0, 0, 0],
+            ),
+        ];
+        for (what, sent, expect) in table {
+            for validate in [Validate::Full, Validate::Tags] {
+                let (tally, taken) = watch(validate, &stream(sent, |_| {}));
+                let Frames {
+                    right,
+                    wrong,
+                    dropped,
+                    backwards,
+                } = tally.frames;
+                assert_eq!(taken, Ok(()), "{what}");
+                assert_eq!(
+                    [right, wrong, dropped, backwards],
+                    expect,
+                    "{what}, {validate:?}"
+                );
+            }
+        }
+    }
+
+    fn picture_key(dts: i64) -> Sent {
+        (Codec::H264, Kind::Key, dts, Some(7))
+    }
+
+    #[test]
+    fn a_damaged_frame_is_wrong_to_who_looks_at_all_of_it() {
+        let bytes = stream(&[KEY, picture(40, 8)], |payload| {
+            *payload.last_mut().unwrap() ^= 1
+        });
+        assert_eq!(watch(Validate::Full, &bytes).0.frames.wrong, 2);
+        assert_eq!(watch(Validate::Tags, &bytes).0.frames.wrong, 0);
+        let short = stream(&[KEY], |payload| payload.truncate(payload.len() - 1));
+        assert_eq!(watch(Validate::Full, &short).0.frames.wrong, 1);
+    }
+
+    #[test]
+    fn a_viewer_joins_with_the_first_key_frame_or_sound_where_there_are_no_pictures() {
+        for validate in [Validate::Full, Validate::Tags] {
+            let joins = |sent: &[Sent]| {
+                let (tally, taken) = watch(validate, &stream(sent, |_| {}));
+                taken.map(|()| tally.first_key.len())
+            };
+            assert_eq!(joins(&[KEY]), Ok(1));
+            assert_eq!(joins(&[SOUND]), Ok(1));
+            assert_eq!(joins(&[]), Ok(0));
+            assert_eq!(joins(&[SOUND, picture(0, 1)]), Err(Fault::NoKey));
+            let (tally, taken) = watch(validate, b"HTTP/1.1 500 Oh no");
+            assert_eq!(taken, Err(Fault::Flv(media::flv::Error::NotFlv)));
+            assert_eq!((tally.first_byte.len(), tally.first_key.len()), (1, 0));
+        }
+        let (tally, _) = watch(Validate::None, b"anything");
+        assert_eq!((tally.bytes, tally.first_key.len()), (8, 1));
+    }
+
+    #[test]
+    fn latency_counts_from_the_stamp_and_not_for_what_was_sent_before_the_start() {
+        let (tally, _) = watch(Validate::Tags, &stream(&[KEY, picture(40, 8)], |_| {}));
+        assert_eq!(tally.latency.len(), 2);
+        assert_eq!(
+            tally.latency.max() / 1000,
+            93,
+            "100 ms less the 7 of its stamp"
+        );
+        let plan = Plan {
+            validate: Validate::Tags,
+            source: None,
+            buffer: Duration::ZERO,
+        };
+        let at = Moment {
+            since_start: Duration::from_millis(50),
+            unix_us: START_US + 100_000,
+        };
+        let (mut watch, mut tally) = (Watch::new(&plan), Tally::default());
+        watch
+            .take(at, &stream(&[KEY, picture(40, 8)], |_| {}), &mut tally)
+            .unwrap();
+        assert_eq!(tally.latency.len(), 0);
+    }
+}

@@ -1,0 +1,168 @@
+//! `weir load` against the real nodes: what it reports is what happened.
+
+use crate::harness::{Cluster, EDGES, clips, ffmpeg::Running, signal, token, weir};
+use serde_json::Value;
+use std::process::{Command, Stdio};
+
+/// Publishes until it is dropped.
+fn publish(cluster: &Cluster, name: &str, arguments: &[&str]) -> Running {
+    let mut publish = publisher(cluster, name, arguments);
+    Running(publish.stdout(Stdio::null()).spawn().unwrap())
+}
+
+fn publisher(cluster: &Cluster, name: &str, arguments: &[&str]) -> Command {
+    let token = token("publish", "live/*");
+    let url = format!(
+        "rtmp://127.0.0.1:{}/live/{name}?token={token}",
+        cluster.rtmp
+    );
+    let mut publish = weir();
+    publish.args(["load", "publish", &url]).args(arguments);
+    publish
+}
+
+fn play(arguments: &[&str]) -> Command {
+    let mut play = weir();
+    play.args(["load", "play", "--json"]).args(arguments);
+    play
+}
+
+fn report(mut command: Command) -> Value {
+    let run = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{errors}");
+    serde_json::from_slice(&run.stdout).unwrap()
+}
+
+#[test]
+fn many_streams_are_published_and_watched_and_what_was_seen_is_reported() {
+    let cluster = Cluster::start(2);
+    let made_up = [
+        "--streams",
+        "4",
+        "--ramp",
+        "1s",
+        "--synthetic",
+        "600k",
+        "--gop",
+        "1s",
+    ];
+    let _publisher = publish(&cluster, "load-{n}", &made_up);
+    let names = ["live/load-1", "live/load-2", "live/load-3", "live/load-4"];
+    names.iter().for_each(|name| cluster.wait_on_air(name));
+    let urls: Vec<_> = names
+        .iter()
+        .flat_map(|name| EDGES[..2].iter().map(|edge| cluster.play_url(name, edge.3)))
+        .collect();
+    let urls: Vec<_> = urls.iter().map(String::as_str).collect();
+    for validate in ["full", "tags"] {
+        let how = [
+            "--viewers",
+            "40",
+            "--duration",
+            "5s",
+            "--validate",
+            validate,
+        ];
+        let from = ["--from", "127.0.0.1,127.0.0.2", "--header", "X-Test: 1"];
+        let report = report(play(&[&how[..], &from, &urls].concat()));
+        println!("{report:#}");
+        assert_eq!(report["joined"], 40);
+        assert_eq!(report["errors"].as_object().unwrap().len(), 0);
+        assert_eq!(report["edges"].as_object().unwrap().len(), 2);
+        assert_eq!(report["frames"]["wrong"], 0);
+        assert_eq!(report["frames"]["backwards"], 0);
+        // How many frames a starved machine lets through is no matter here.
+        assert!(report["frames"]["right"].as_u64().unwrap() > 40);
+        assert_eq!(report["first_byte"]["count"], 40);
+        assert_eq!(report["first_key_frame"]["count"], 40);
+        assert!(report["latency"]["count"].as_u64().unwrap() > 0);
+        assert!(report["latency"]["p99_ms"].as_f64().unwrap() > 0.0);
+        assert_eq!(report["bytes"], sum(&report["intervals"], "bytes"));
+        assert_eq!(40, sum(&report["intervals"], "joined"));
+    }
+}
+
+fn sum(intervals: &Value, field: &str) -> u64 {
+    let all = intervals.as_array().unwrap().iter();
+    all.map(|interval| interval[field].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn stamps_change_nothing_that_the_source_is_compared_with() {
+    let cluster = Cluster::start(1);
+    let clip = clips::h264();
+    let clip = clip.to_str().unwrap();
+    for (name, stamps) in [("stamped", &[][..]), ("plain", &["--no-stamp"])] {
+        let _publisher = publish(&cluster, name, &[&["--clip", clip], stamps].concat());
+        let stream = format!("live/{name}");
+        cluster.wait_on_air(&stream);
+        let url = cluster.play_url(&stream, EDGES[0].3);
+        let report = report(play(&[&url, "--duration", "4s", "--source", clip]));
+        println!("{report:#}");
+        assert_eq!(report["joined"], 1);
+        assert_eq!(report["frames"]["wrong"], 0);
+        assert_eq!(report["frames"]["dropped"], 0);
+        let measured = report["latency"]["count"].as_u64().unwrap() > 0;
+        assert_eq!(measured, stamps.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_publisher_ends_by_itself_and_says_what_it_sent() {
+    let cluster = Cluster::start(1);
+    let how = ["--synthetic", "500k", "--duration", "2s", "--json"];
+    let sent = report(publisher(&cluster, "short", &how));
+    println!("{sent:#}");
+    assert_eq!(sent["streams"], 1);
+    // 2 s at 25 pictures and 46.9 packets of sound.
+    assert_eq!(sent["frames"], 50 + 94);
+    assert_eq!(sent["lateness"]["count"], sent["frames"]);
+    assert_eq!(sent["errors"].as_object().unwrap().len(), 0);
+    let bad = format!("rtmp://127.0.0.1:{}/live/no?token=no", cluster.rtmp);
+    let run = weir()
+        .args(["load", "publish", &bad, "--synthetic", "1M"])
+        .output()
+        .unwrap();
+    assert!(!run.status.success());
+}
+
+#[test]
+fn viewers_that_fail_are_counted_by_why() {
+    let cluster = Cluster::start(1);
+    let nothing = cluster.play_url("live/nothing", EDGES[0].3);
+    let nobody = format!("http://127.0.0.1:{}/x.flv", crate::harness::port());
+    let report = report(play(&[
+        &nothing,
+        &nobody,
+        "--viewers",
+        "4",
+        "--duration",
+        "5s",
+    ]));
+    println!("{report:#}");
+    assert_eq!(report["joined"], 0);
+    assert_eq!(report["errors"]["status 404"], 2);
+    assert_eq!(report["errors"]["cannot connect: connection refused"], 2);
+}
+
+#[test]
+fn a_run_that_is_interrupted_still_reports() {
+    let cluster = Cluster::start(1);
+    let _publisher = publish(&cluster, "show", &["--synthetic", "500k"]);
+    cluster.wait_on_air("live/show");
+    let mut play = play(&[
+        &cluster.play_url("live/show", EDGES[0].3),
+        "--duration",
+        "5m",
+    ]);
+    let watching = play.stdout(Stdio::piped()).spawn().unwrap();
+    let edge = cluster.node(EDGES[0].0);
+    crate::harness::eventually("somebody watches", || {
+        edge.metric("weir_edge_viewers", "") > 0.0
+    });
+    signal(&watching, "INT");
+    let run = watching.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(report["viewers"], 1, "{report:#}");
+}
