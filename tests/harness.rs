@@ -68,7 +68,8 @@ pub struct Cluster {
 
 pub struct Node {
     process: Child,
-    config: PathBuf,
+    /// Its file, read again when it is restarted.
+    pub config: PathBuf,
     pub role: &'static str,
     pub public: String,
     pub admin: String,
