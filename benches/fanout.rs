@@ -41,6 +41,10 @@ const SHORT: Shape = Shape {
     group: 5,
 };
 const APART: Duration = Duration::from_millis(250);
+/// Where `tools/profile.sh` wants what `perf` records; only a profile is taken then.
+const PERF: &str = "WEIR_BENCH_PERF";
+/// So many stacks a second, out of step with everything that runs by round numbers.
+const SAMPLES_PER_S: &str = "997";
 
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
@@ -54,6 +58,9 @@ fn main() {
         return println!("fan-out: skipped: server and viewers need a core each");
     }
     let mut stage = Stage::new();
+    if let Ok(data) = std::env::var(PERF) {
+        return profile(&mut stage, &data);
+    }
     against_the_floor(&mut stage);
     cohorts(&mut stage);
     body_road(&mut stage);
@@ -130,6 +137,26 @@ fn body_road(stage: &mut Stage) {
         let ratio = cost.per_gb / plain.per_gb;
         println!("  the same, {road:<24} | {cost} | {ratio:.2} times plain");
     }
+}
+
+/// Where the edge's time goes while a thousand watch and little is gathered.
+fn profile(stage: &mut Stage, data: &str) {
+    let _source = stage.publish("live/profile", KBITS);
+    stage.restart_gathering(20);
+    let pid = stage.pid();
+    let mut crowd = Crowd::new(stage.address(), "/live/profile.flv", 10);
+    crowd.join(1_000, Duration::from_secs(1));
+    crowd.watch(WINDOW);
+    let seconds = WINDOW.as_secs().to_string();
+    let record = ["record", "-q", "-e", "cpu-clock", "-F", SAMPLES_PER_S, "-g"];
+    let mut perf = Command::new("perf")
+        .args(record)
+        .args(["-o", data, "-p", &pid.to_string(), "--", "sleep", &seconds])
+        .spawn()
+        .unwrap();
+    let cost = Cost::while_watching(pid, || crowd.watch(WINDOW + Duration::from_secs(1)));
+    assert!(perf.wait().unwrap().success(), "perf failed");
+    println!("profiled: 1000 x 1 Mbit/s, 20 ms | {cost}");
 }
 
 fn stream(kbits: u64) -> String {

@@ -10,7 +10,7 @@ trap 'rm -rf "$DATA"' EXIT
 
 command -v perf > /dev/null || { echo "install perf first (Debian: apt-get install linux-perf)" >&2; exit 1; }
 [ -x "$TOOLS/bin/inferno-flamegraph" ] ||
-    cargo install --quiet --locked --version 0.12.6 --root "$TOOLS" inferno
+    cargo install --quiet --locked --version 0.12.8 --root "$TOOLS" inferno
 
 # Frame pointers make stacks cheap to take; the figures of this run are not the benchmark's.
 export WEIR_BENCH_PERF="$DATA/perf.data"

@@ -31,6 +31,10 @@ pub struct Crowd {
     pub look_at: usize,
     /// Whether latency is taken of them too, or only the wait for the first picture.
     pub timed: bool,
+    /// Whether all that they get is kept.
+    pub keep: bool,
+    /// Where they come from, in turn; without any, from loopback addresses, some thousands from each.
+    pub sources: Vec<Ipv4Addr>,
     http2: bool,
     viewers: Vec<Option<Viewer>>,
     /// Places of those who left.
@@ -43,6 +47,7 @@ pub struct Crowd {
 struct Viewer {
     socket: TcpStream,
     answered: bool,
+    kept: Option<Vec<u8>>,
     /// Of those that are looked into.
     viewing: Option<Viewing>,
 }
@@ -97,6 +102,8 @@ impl Crowd {
             request: request(server, path),
             look_at,
             timed: true,
+            keep: false,
+            sources: Vec::new(),
             http2: false,
             viewers: Vec::new(),
             free: Vec::new(),
@@ -144,6 +151,12 @@ impl Crowd {
         std::mem::replace(&mut self.seen, Seen::nothing())
     }
 
+    /// All that those got, without HTTP's head, of whom it is kept.
+    pub fn kept(&self) -> impl Iterator<Item = &[u8]> {
+        let viewers = self.viewers.iter().flatten();
+        viewers.filter_map(|viewer| viewer.kept.as_deref())
+    }
+
     /// How many are watching.
     pub fn len(&self) -> usize {
         self.viewers.iter().flatten().filter(|v| v.answered).count()
@@ -162,9 +175,12 @@ impl Crowd {
     }
 
     fn dial(&self) -> std::io::Result<Viewer> {
-        let address = 1 + (self.viewers.len() / PER_ADDRESS) as u8;
+        let address = match self.sources.len() {
+            0 => Ipv4Addr::new(127, 0, 0, 1 + (self.viewers.len() / PER_ADDRESS) as u8),
+            sources => self.sources[self.joined % sources],
+        };
         let socket = Socket::new(Domain::IPV4, Type::STREAM.cloexec(), None)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, address), 0)).into())?;
+        socket.bind(&SocketAddr::from((address, 0)).into())?;
         let looked_at = !self.http2 && self.joined.is_multiple_of(self.look_at);
         let viewing = looked_at.then(|| Viewing::new(self.timed));
         socket.connect(&self.server.into())?;
@@ -174,6 +190,7 @@ impl Crowd {
         Ok(Viewer {
             socket,
             answered: self.http2,
+            kept: self.keep.then(Vec::new),
             viewing,
         })
     }
@@ -233,6 +250,9 @@ impl Viewer {
             }
             self.answered = true;
             bytes = &bytes[end + 4..];
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(bytes);
         }
         let Some(viewing) = &mut self.viewing else {
             return true;

@@ -2,12 +2,12 @@
 
 use super::{
     CLIENT_CORE, SERVER_CORE,
-    cluster::harness::{Cluster, EDGES, clips},
+    cluster::harness::{Cluster, EDGES, clips, ffmpeg},
     process::pin,
     source::{Shape, Source},
 };
 use media::codec::Catalog;
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, path::Path};
 
 /// Without limits or tokens, which are not what is measured.
 const EXTRA: &str = "capacity = { egress_mbps = 0, viewers = 0 }\n[tokens]\nplay = \"open\"\n";
@@ -50,6 +50,13 @@ impl Stage {
             .iter()
             .for_each(|stream| self.cluster.wait_on_air(stream));
         source
+    }
+
+    /// Has ffmpeg put a clip on air.
+    pub fn publish_clip(&self, stream: &str, clip: &Path) -> ffmpeg::Running {
+        let publisher = ffmpeg::publish(clip, &self.cluster.publish_url(stream), &[]);
+        self.cluster.wait_on_air(stream);
+        publisher
     }
 
     /// The edge anew, with these lines in its `[edge]`, on these cores.
