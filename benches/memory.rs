@@ -24,7 +24,7 @@ const STREAM_KBITS: u64 = 500;
 const CACHE_MIB: u64 = 64;
 /// From the last change until what it left behind is gone: the edge's sweeps and lingers are a second.
 const SETTLE: Duration = Duration::from_secs(4);
-const SETTINGS: &str = "linger = \"1s\"\nflv.latency = \"100ms\"\nper_address = 5000";
+const SETTINGS: &str = "linger = \"1s\"\nflv.latency = \"100ms\"";
 /// Nobody is looked into.
 const NOBODY: usize = usize::MAX;
 

@@ -45,12 +45,18 @@ const KINDS: [&str; 3] = ["half the bitrate", "3 % in bursts", "a cellular trace
 
 fn main() {
     pin(&[CLIENT_CORE]);
-    for congestion in ["cubic", "bbr"].into_iter().take(if rig::quick() { 1 } else { 2 }) {
+    for congestion in ["cubic", "bbr"]
+        .into_iter()
+        .take(if rig::quick() { 1 } else { 2 })
+    {
         let lanes = (0..BAD).map(lane).collect();
         let Some(link) = Link::new(&LinkSpec { lanes, congestion }) else {
             return;
         };
-        println!("{BAD} bad links among {GOOD} good ones, {} Mbit/s, TCP {congestion}", KBITS / 1000);
+        println!(
+            "{BAD} bad links among {GOOD} good ones, {} Mbit/s, TCP {congestion}",
+            KBITS / 1000
+        );
         run(&link);
     }
 }
@@ -64,7 +70,10 @@ fn lane(number: usize) -> Lane {
     let to_far = match number % KINDS.len() {
         0 => spec.clone().bottleneck(KBITS * 500, QUEUE),
         1 => Spec {
-            loss: Loss::Bursts { share: 0.03, length: 4.0 },
+            loss: Loss::Bursts {
+                share: 0.03,
+                length: 4.0,
+            },
             ..spec.clone().bottleneck(KBITS * 4_000, QUEUE)
         },
         _ => Spec {
@@ -76,7 +85,10 @@ fn lane(number: usize) -> Lane {
             ..spec.clone()
         },
     };
-    Lane { to_far, to_near: spec }
+    Lane {
+        to_far,
+        to_near: spec,
+    }
 }
 
 fn run(link: &Link) {
@@ -117,7 +129,10 @@ fn run(link: &Link) {
     }
     for kind in ["disposable", "reference", "key", "audio"] {
         let label = format!("kind=\"{kind}\"");
-        println!("dropped, {kind}: {}", stage.metric("weir_edge_frames_dropped_total", &label));
+        println!(
+            "dropped, {kind}: {}",
+            stage.metric("weir_edge_frames_dropped_total", &label)
+        );
     }
 }
 

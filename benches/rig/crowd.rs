@@ -302,7 +302,7 @@ impl Viewing {
 }
 
 fn request(server: SocketAddr, path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n\r\n").into_bytes()
 }
 
 /// Preface, settings and windows that never fill, and one GET of literal fields without Huffman coding

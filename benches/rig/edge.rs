@@ -78,7 +78,7 @@ impl Stage {
 
     /// The setting that makes the edge gather for so long, whatever its load.
     pub fn gathering(budget_ms: u64) -> String {
-        format!("latency = \"{budget_ms}ms\"")
+        format!("flv.latency = \"{budget_ms}ms\"")
     }
 
     pub fn address(&self) -> SocketAddr {
