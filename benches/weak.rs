@@ -13,7 +13,7 @@ mod rig;
 use rig::{
     CLIENT_CORE,
     cluster::harness::{
-        clips, ffmpeg,
+        clips,
         link::{
             End, Lane, Link, LinkSpec,
             pipe::{Loss, Rate, Spec},

@@ -51,8 +51,9 @@ struct Viewer {
 pub fn run(feed: SocketAddr, budget: Duration) -> std::io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     rustix::net::listen(&listener, 4096)?;
-    println!("{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
     let mut floor = Floor::new(listener, TcpStream::connect(feed)?)?;
+    println!("{address}");
     let mut events = Vec::with_capacity(1024);
     let mut tick = Instant::now();
     loop {
@@ -87,7 +88,6 @@ impl Floor {
     fn new(listener: TcpListener, feed: TcpStream) -> std::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         listener.set_nonblocking(true)?;
-        feed.set_nonblocking(true)?;
         epoll::add(
             &epoll,
             &listener,
@@ -95,7 +95,7 @@ impl Floor {
             EventFlags::IN,
         )?;
         epoll::add(&epoll, &feed, EventData::new_u64(FEED), EventFlags::IN)?;
-        Ok(Self {
+        let mut floor = Self {
             epoll,
             listener,
             feed,
@@ -105,7 +105,11 @@ impl Floor {
             base: 0,
             written: 0,
             viewers: Vec::new(),
-        })
+        };
+        // Whoever comes gets what the stream starts with.
+        while floor.head.is_empty() && floor.take()? {}
+        floor.feed.set_nonblocking(true)?;
+        Ok(floor)
     }
 
     fn accept(&mut self) -> std::io::Result<()> {
