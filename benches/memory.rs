@@ -99,7 +99,7 @@ fn streams(stage: &mut Stage) {
         let names: Vec<_> = (0..STREAMS).map(name).collect();
         let start = Instant::now();
         let _source = stage.publish_all(&names, Shape::of_rate(STREAM_KBITS));
-        let mut crowd = Crowd::new(stage.address(), "", NOBODY);
+        let mut crowd = Crowd::new(stage.address(), &format!("/{}.flv", names[0]), NOBODY);
         for name in &names {
             crowd.ask(&format!("/{name}.flv"));
             crowd.join(1, Duration::ZERO);

@@ -23,6 +23,11 @@ const CHUNK: usize = 256 << 10;
 /// Source addresses 127.0.0.1 and on take so many viewers each.
 const PER_ADDRESS: usize = 4_000;
 
+/// Longer times count as this.
+const LONGEST_US: u64 = 60_000_000;
+/// A server may take so long until it knows the stream.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub struct Crowd {
     epoll: OwnedFd,
     server: SocketAddr,
@@ -74,7 +79,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn nothing() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits");
+        let histogram = || Histogram::new_with_bounds(1, LONGEST_US, 3).expect("valid bounds");
         Self {
             bytes: 0,
             frames: 0,
@@ -94,8 +99,9 @@ impl Seen {
 }
 
 impl Crowd {
-    /// Nobody yet; of those who come, every `look_at`th is looked into.
+    /// Nobody yet, once the server has the stream; of those who come, every `look_at`th is looked into.
     pub fn new(server: SocketAddr, path: &str, look_at: usize) -> Self {
+        await_stream(server, path);
         Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("a descriptor"),
             server,
@@ -245,7 +251,8 @@ impl Viewer {
             let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
                 return false;
             };
-            if !bytes.starts_with(b"HTTP/1.1 200") && !bytes.starts_with(b"HTTP/1.0 200") {
+            if !bytes.starts_with(OK) {
+                super::progress(&String::from_utf8_lossy(&bytes[..end]));
                 return false;
             }
             self.answered = true;
@@ -300,6 +307,25 @@ impl Viewing {
         }
     }
 }
+
+/// Asks until the stream comes.
+fn await_stream(server: SocketAddr, path: &str) {
+    let ask = || -> std::io::Result<bool> {
+        let mut socket = TcpStream::connect(server)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.write_all(&request(server, path))?;
+        let mut answer = [0; OK.len()];
+        socket.read_exact(&mut answer)?;
+        Ok(answer == OK)
+    };
+    let start = Instant::now();
+    while !ask().unwrap_or(false) {
+        assert!(start.elapsed() < PATIENCE, "{path} does not come");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+const OK: &[u8] = b"HTTP/1.1 200";
 
 fn request(server: SocketAddr, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n\r\n").into_bytes()
