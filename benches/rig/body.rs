@@ -44,7 +44,8 @@ impl Bodies {
 
     /// Watches for so long, and says what was seen since it was asked last.
     pub fn watch(&mut self, long: Duration) -> Seen {
-        self.local.block_on(&self.runtime, tokio::time::sleep(long));
+        let watching = async { tokio::time::sleep(long).await };
+        self.local.block_on(&self.runtime, watching);
         self.seen.replace(Seen::nothing())
     }
 }
