@@ -11,7 +11,8 @@ use crate::wire::{Block, PROBE, Parity};
 
 /// How long after the last frame its parity leaves: a burst of losses does not take both, audio and
 /// video of one instant share a block, and its acknowledgement tells early that the frame's last
-/// packet was lost. Probes follow after as long again, for the case that the parity is lost too.
+/// packet was lost. Probes follow after as long again, for the case that the parity is lost too, or
+/// in its place.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// Between two probes: a few fit before the next frame.
@@ -81,12 +82,13 @@ struct Watched {
 }
 
 /// When a block's losses are looked at, in eighths of a round trip after it was sent, and what is
-/// added: before any can be known, when three later packets were acknowledged, and when time alone
-/// tells (RFC 9002, section 6.1).
-const LOOKS: [(u32, Duration); 3] = [
+/// added: before any can be known, when three later packets were acknowledged, when time alone
+/// tells (RFC 9002, section 6.1), and when probes told of the last packets.
+const LOOKS: [(u32, Duration); 4] = [
     (7, Duration::ZERO),
     (8, Duration::from_millis(4)),
     (9, Duration::from_millis(6)),
+    (9, Duration::from_millis(14)),
 ];
 
 impl Watched {
@@ -96,12 +98,12 @@ impl Watched {
     }
 
     /// How many more parity rows it needs: a few, as what was lost is retransmitted as well; after a
-    /// burst one again, as another may have taken those and the retransmission.
+    /// burst one more at last, as another may have taken those and the retransmission.
     fn look(&mut self, lost: u64) -> usize {
         self.looks += 1;
         let before = *self.lost_before.get_or_insert(lost);
         let beyond = (lost - before).saturating_sub(self.rows as u64) as usize;
-        let again = usize::from(self.answers > 1);
+        let again = usize::from(self.looks == LOOKS.len() && self.answers > 1);
         let more = beyond.div_ceil(2).max(again);
         more.min(MAX_MORE).min(MAX_PARITY - self.rows)
     }
@@ -201,7 +203,7 @@ impl Encoder {
             self.flush = Some(last);
             return;
         }
-        (self.probe, self.probed) = (Some(now + LINGER), 0);
+        let before = datagrams.len();
         let blocks = self.held.div_ceil(MAX_ROWS * width);
         let length = self.held.div_ceil(blocks);
         while self.held > 0 {
@@ -226,6 +228,8 @@ impl Encoder {
         }
         let crowd = self.watched.len().saturating_sub(MAX_WATCHED);
         self.watched.drain(..crowd);
+        let ahead = datagrams.len() > before;
+        (self.probe, self.probed) = (Some(if ahead { now + LINGER } else { now }), 0);
         self.oldest = None;
     }
 
