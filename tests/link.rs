@@ -25,7 +25,7 @@ fn through(
     bytes: usize,
 ) -> (Vec<(u32, Duration)>, Counts) {
     let start = Instant::now();
-    let mut pipe = Pipe::new(spec, start);
+    let mut pipe = Pipe::new(spec);
     let mut arrived = Vec::new();
     let mut drain = |pipe: &mut Pipe, until: Instant| {
         while let Some(at) = pipe.next_at().filter(|at| *at <= until) {

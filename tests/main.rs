@@ -14,3 +14,4 @@ mod operate;
 mod publish_play;
 mod soak;
 mod tidy;
+mod weak;

@@ -27,6 +27,7 @@ pub mod trace;
 
 use emulator::{Emulator, device, far_address};
 use pipe::{Counts, Spec};
+use trace::Trace;
 
 /// An end of a link: servers usually stand at the near one, viewers at the far one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +149,22 @@ impl Drop for Inside {
         let back = move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network));
         back.expect("a thread may go back to where it came from");
     }
+}
+
+/// The recorded last miles beside the repository whose names begin with `family`; elsewhere made-up ones.
+pub fn last_miles(family: &str, mean_bps: u64) -> Vec<Trace> {
+    let table = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../shared/data/links/links.csv.gz"
+    );
+    let run = Command::new("gzip").args(["-dc", table]).output();
+    let text = run.map(|run| String::from_utf8_lossy(&run.stdout).into_owned());
+    let mut traces = Trace::table(&text.unwrap_or_default());
+    traces.retain(|trace| trace.id.starts_with(family));
+    if traces.is_empty() {
+        traces.extend((0..100).map(|seed| Trace::made(seed, mean_bps, 300)));
+    }
+    traces
 }
 
 fn enter(name: &str) -> Inside {

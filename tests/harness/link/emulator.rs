@@ -37,11 +37,10 @@ impl Emulator {
     pub fn start(near: File, far: File, lanes: &[Lane]) -> io::Result<Self> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         let ledger = Ledger::new(Mutex::new(vec![Default::default(); lanes.len()]));
-        let start = Instant::now();
         let pipes = |lane: &Lane| {
             [
-                Pipe::new(lane.to_far.clone(), start),
-                Pipe::new(lane.to_near.clone(), start),
+                Pipe::new(lane.to_far.clone()),
+                Pipe::new(lane.to_near.clone()),
             ]
         };
         let mut carrier = Carrier {

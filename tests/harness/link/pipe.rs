@@ -38,7 +38,7 @@ pub struct Spec {
 pub enum Rate {
     Unlimited,
     Bps(u64),
-    /// Round and round, starting at `from`.
+    /// Round and round; the first packet meets it at `from`.
     Trace {
         trace: Arc<Trace>,
         from: Duration,
@@ -78,11 +78,12 @@ pub struct Counts {
 
 pub struct Pipe {
     spec: Spec,
-    start: Instant,
+    /// When the first packet came: a trace begins then.
+    start: Option<Instant>,
     /// With the moment at which the last bit leaves the bottleneck.
     queue: VecDeque<(Instant, Bytes)>,
     queued: usize,
-    busy_until: Instant,
+    busy_until: Option<Instant>,
     travel: Netem<Bytes>,
     /// The second of the trace with which `travel` was last told delay and loss.
     second: u64,
@@ -115,8 +116,7 @@ impl Spec {
 }
 
 impl Pipe {
-    /// Traces begin at `start`.
-    pub fn new(spec: Spec, start: Instant) -> Self {
+    pub fn new(spec: Spec) -> Self {
         let first = match &spec.rate {
             Rate::Trace { from, .. } => from.as_secs(),
             _ => 0,
@@ -126,10 +126,10 @@ impl Pipe {
             travel: Netem::new(travel(&spec, first)),
             rng: StdRng::seed_from_u64(spec.seed),
             spec,
-            start,
+            start: None,
             queue: VecDeque::new(),
             queued: 0,
-            busy_until: start,
+            busy_until: None,
             held: VecDeque::new(),
             counts: Counts::default(),
         }
@@ -140,7 +140,8 @@ impl Pipe {
         self.advance(now);
         self.counts.offered += 1;
         self.counts.offered_bytes += packet.len() as u64;
-        let starts = now.max(self.busy_until);
+        let starts = self.busy_until.map_or(now, |until| until.max(now));
+        let start = *self.start.get_or_insert(now);
         let leaves = match &self.spec.rate {
             Rate::Unlimited => return self.depart(now, packet),
             // One packet always finds room: a queue too small for any would be a cut wire.
@@ -152,11 +153,11 @@ impl Pipe {
                 starts + Duration::from_secs_f64(packet.len() as f64 * 8.0 / *bps as f64)
             }
             Rate::Trace { trace, from } => {
-                let first_bit = starts - self.start + *from;
+                let first_bit = starts - start + *from;
                 starts + (trace.finish(first_bit, packet.len()) - first_bit)
             }
         };
-        self.busy_until = leaves;
+        self.busy_until = Some(leaves);
         self.queued += packet.len();
         self.queue.push_back((leaves, packet));
     }
@@ -191,8 +192,8 @@ impl Pipe {
 
     /// The packet is through the bottleneck: it is lost or travels.
     fn depart(&mut self, at: Instant, packet: Bytes) {
-        if let Rate::Trace { trace, from } = &self.spec.rate {
-            let time = at - self.start + *from;
+        if let (Rate::Trace { trace, from }, Some(start)) = (&self.spec.rate, self.start) {
+            let time = at - start + *from;
             // netem forgets where in a burst it is: told only what is new.
             if trace.travel_at(time) != trace.travel_at(Duration::from_secs(self.second)) {
                 self.second = time.as_secs();
