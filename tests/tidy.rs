@@ -21,6 +21,7 @@ const GRAPH: &[(&str, &[&str])] = &[
 /// Dependencies that only these crates know.
 const FENCED: &[(&str, &[&str])] = &[
     ("quinn", &["transport", "relay"]),
+    ("quinn-proto", &["relay"]),
     ("axum", &["transport"]),
     ("hyper", &["transport"]),
     ("rustls", &["transport"]),

@@ -29,6 +29,7 @@ use cluster::token::Gate;
 use cluster::usage;
 use prometheus_client::registry::Registry;
 use relay::cache::Cache;
+use relay::congestion;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 use transport::accept::Listener;
@@ -91,7 +92,9 @@ impl Edge {
         let identity = common.cluster.identity(&id)?;
         let gate = Gate::load(&common.tokens, &common.cluster.secret)?;
         let admin = Admin::bind(&common.admin)?;
-        let endpoint = quic::endpoint(config.relay_listen, &identity).context("[edge]")?;
+        let transport = congestion::controlled(quic::transport());
+        let endpoint =
+            quic::endpoint_with(config.relay_listen, &identity, transport).context("[edge]")?;
         let listener = Listener::bind(config.listen)
             .with_context(|| format!("cannot listen on {} ([edge] listen)", config.listen))?;
         let addrs = Addrs {

@@ -29,6 +29,7 @@ use cluster::usage;
 use media::timestamp::Timestamp;
 use prometheus_client::registry::Registry as Metrics;
 use relay::cache::Cache;
+use relay::congestion;
 use tokio::sync::watch;
 use transport::accept::Listener;
 use transport::admin::{Admin, Readiness};
@@ -90,7 +91,9 @@ impl Origin {
             .transpose()
             .context("[origin.rtmps]")?;
         let admin = Admin::bind(&common.admin)?;
-        let endpoint = quic::endpoint(config.relay_listen, &identity).context("[origin]")?;
+        let transport = congestion::controlled(quic::transport());
+        let endpoint =
+            quic::endpoint_with(config.relay_listen, &identity, transport).context("[origin]")?;
         let listener = Listener::bind(config.listen)
             .with_context(|| format!("cannot listen on {} ([origin] listen)", config.listen))?;
         let addrs = Addrs {

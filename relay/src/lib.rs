@@ -14,3 +14,4 @@ pub mod wire;
 pub mod repair;
 pub mod session;
 pub mod driver;
+pub mod congestion;

@@ -1,5 +1,6 @@
 //! Two and three nodes over an emulated network, in virtual time.
 
+mod congestion;
 mod network;
 mod repair;
 
@@ -89,7 +90,7 @@ impl World {
         transport
             .max_idle_timeout(Some(Duration::from_secs(4).try_into().unwrap()))
             .keep_alive_interval(Some(Duration::from_secs(1)));
-        self.endpoint_with(transport)
+        self.endpoint_with(crate::congestion::controlled(transport))
     }
 
     fn endpoint_with(&self, transport: quinn::TransportConfig) -> Endpoint {

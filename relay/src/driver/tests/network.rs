@@ -1,5 +1,11 @@
 //! A network in memory and in virtual time: datagrams are delayed, lost, reordered and squeezed by
 //! a seed.
+//!
+//! Everything between the same two addresses shares one queue in each direction, so two connections
+//! of one endpoint to another compete as two flows through a bottleneck do. Which datagrams a link
+//! loses is str0m-netem's model; rate, queue and delay are ours, because netem counts what is under
+//! way on the line as queued, which makes no bottleneck of a given depth, and lets no datagram
+//! overtake another by its delay.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -14,6 +20,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, UdpPoller};
+use str0m_netem::{GilbertElliot, Input, LossModel, Netem, NetemConfig, Output};
+use str0m_netem::{Probability, RandomLoss};
 use tokio::time::{Instant, Sleep};
 
 /// What every path does to datagrams.
@@ -23,12 +31,14 @@ pub(super) struct Link {
     /// Up to this much is added at random: what is more than the gap between two datagrams reorders
     /// them.
     pub(super) jitter: Duration,
+    /// Of all datagrams, before they reach the queue.
     pub(super) loss_percent: u64,
+    /// How many are lost in a row on average: 1 is at random, more is Gilbert and Elliott's model.
+    pub(super) burst: u16,
     pub(super) rate_bps: u64,
+    /// What a full link queues before it drops, as time at its rate.
+    pub(super) queue: Duration,
 }
-
-/// What a full link queues before it drops, as time.
-const QUEUE: Duration = Duration::from_millis(150);
 
 impl Default for Link {
     fn default() -> Self {
@@ -36,9 +46,38 @@ impl Default for Link {
             delay: Duration::from_millis(20),
             jitter: Duration::ZERO,
             loss_percent: 0,
+            burst: 1,
             rate_bps: 100_000_000,
+            queue: Duration::from_millis(150),
         }
     }
+}
+
+impl Link {
+    fn loss(&self) -> LossModel {
+        let share = self.loss_percent as f32 / 100.0;
+        if self.burst <= 1 {
+            return RandomLoss::new(Probability::new(share)).into();
+        }
+        let bad = f32::from(self.burst);
+        let good = bad * (1.0 - share) / share;
+        GilbertElliot::new()
+            .good_duration(good)
+            .bad_duration(bad)
+            .into()
+    }
+}
+
+/// What became of the datagrams to an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) sent: u64,
+    /// By the link's loss.
+    pub(super) lost: u64,
+    /// By a full queue.
+    pub(super) overflowed: u64,
+    /// The longest wait in the queue since the tally was last taken.
+    pub(super) queued: Duration,
 }
 
 #[derive(Debug)]
@@ -52,9 +91,29 @@ struct State {
     random: u64,
     sent: u64,
     trace: u64,
-    busy_until: HashMap<(SocketAddr, SocketAddr), Instant>,
+    paths: HashMap<(SocketAddr, SocketAddr), Path>,
+    tallies: HashMap<SocketAddr, Tally>,
     inboxes: HashMap<SocketAddr, Inbox>,
     start: Instant,
+}
+
+/// One direction between two addresses.
+struct Path {
+    losses: Netem<[u8; 0]>,
+    busy_until: Instant,
+}
+
+impl std::fmt::Debug for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "busy until {:?}", self.busy_until)
+    }
+}
+
+impl Path {
+    fn loses(&mut self, now: Instant) -> bool {
+        self.losses.handle_input(Input::Packet(now.into_std(), []));
+        !matches!(self.losses.poll_output(), Some(Output::Packet(_)))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +139,8 @@ impl Network {
             random: seed,
             sent: 0,
             trace: 0,
-            busy_until: HashMap::new(),
+            paths: HashMap::new(),
+            tallies: HashMap::new(),
             inboxes: HashMap::new(),
             start: Instant::now(),
         })))
@@ -100,9 +160,27 @@ impl Network {
         self.0.lock().inboxes.entry(addr).or_default().cut = true;
     }
 
-    /// What happens to datagrams to `addr` from now on.
+    /// What happens to datagrams to `addr` from now on;
+    /// what is in a queue leaves it at the old rate.
     pub(super) fn set_link(&self, addr: SocketAddr, link: Link) {
-        self.0.lock().links.insert(addr, link);
+        let mut state = self.0.lock();
+        state.links.insert(addr, link);
+        let seed = state.draw();
+        for ((_, to), path) in &mut state.paths {
+            if *to == addr {
+                path.losses
+                    .set_config(NetemConfig::new().loss(link.loss()).seed(seed));
+            }
+        }
+    }
+
+    /// What became of the datagrams to `addr`.
+    pub(super) fn tally(&self, addr: SocketAddr) -> Tally {
+        let mut state = self.0.lock();
+        let tally = state.tallies.entry(addr).or_default();
+        let taken = *tally;
+        tally.queued = Duration::ZERO;
+        taken
     }
 
     /// Datagrams sent, and a digest of when, between whom and how long each was.
@@ -131,18 +209,9 @@ impl State {
         ] {
             self.trace = mix(self.trace ^ value);
         }
-        let link = self.links.get(&to).copied().unwrap_or(self.link);
-        let lost = self.draw() % 100 < link.loss_percent;
-        let jitter = Duration::from_nanos(self.draw() % (link.jitter.as_nanos() as u64 + 1));
-        let busy_until = self.busy_until.entry((from, to)).or_insert(now);
-        let begin = now.max(*busy_until);
-        let cut = |addr: &SocketAddr| self.inboxes.get(addr).is_none_or(|inbox| inbox.cut);
-        if lost || begin - now > QUEUE || cut(&from) || cut(&to) {
+        let Some(at) = self.arrival(now, (from, to), bytes.len()) else {
             return;
-        }
-        let bits = bytes.len() as u64 * 8;
-        *busy_until = begin + Duration::from_nanos(bits * 1_000_000_000 / link.rate_bps);
-        let at = *busy_until + link.delay + jitter;
+        };
         let number = self.sent;
         let inbox = self.inboxes.entry(to).or_default();
         inbox.datagrams.push(Reverse(Datagram {
@@ -154,6 +223,39 @@ impl State {
         if let Some(waker) = inbox.waker.take() {
             waker.wake();
         }
+    }
+
+    /// When a datagram that is sent now gets to its end, if it does.
+    fn arrival(
+        &mut self,
+        now: Instant,
+        ends: (SocketAddr, SocketAddr),
+        size: usize,
+    ) -> Option<Instant> {
+        let link = self.links.get(&ends.1).copied().unwrap_or(self.link);
+        let (jitter, seed) = (self.draw(), self.draw());
+        let cut = |addr: &SocketAddr| self.inboxes.get(addr).is_none_or(|inbox| inbox.cut);
+        let cut = cut(&ends.0) || cut(&ends.1);
+        let tally = self.tallies.entry(ends.1).or_default();
+        let path = self.paths.entry(ends).or_insert_with(|| Path {
+            losses: Netem::new(NetemConfig::new().loss(link.loss()).seed(seed)),
+            busy_until: now,
+        });
+        tally.sent += 1;
+        if path.loses(now) || cut {
+            tally.lost += 1;
+            return None;
+        }
+        let begin = now.max(path.busy_until);
+        if begin - now > link.queue {
+            tally.overflowed += 1;
+            return None;
+        }
+        tally.queued = tally.queued.max(begin - now);
+        let bits = size as u64 * 8;
+        path.busy_until = begin + Duration::from_nanos(bits * 1_000_000_000 / link.rate_bps);
+        let jitter = jitter % (link.jitter.as_nanos() as u64 + 1);
+        Some(path.busy_until + link.delay + Duration::from_nanos(jitter))
     }
 }
 
