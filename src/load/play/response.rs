@@ -228,7 +228,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_breaks_the_framing(bytes in proptest::collection::vec(any::<u8>(), 0..200), piece in 1..50usize) {
+        fn nothing_breaks_the_framing(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            piece in 1..50usize,
+        ) {
             let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
             if let Ok((_, body, _)) = read(&[head, &bytes[..]].concat(), piece) {
                 prop_assert!(body.len() <= bytes.len());

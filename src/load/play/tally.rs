@@ -75,6 +75,13 @@ impl Tally {
         merge(&mut self.edges, other.edges);
     }
 
+    /// Counts a viewer that failed, by why; rare reasons together, when there are too many.
+    pub fn fail(&mut self, why: String) {
+        let known = self.errors.contains_key(&why) || self.errors.len() < MAX_REASONS;
+        let why = if known { why } else { OTHERS.into() };
+        *self.errors.entry(why).or_default() += 1;
+    }
+
     /// Viewers that are there.
     pub fn watching(&self) -> u64 {
         self.started.saturating_sub(self.left)
@@ -123,6 +130,10 @@ fn merge(into: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {
     }
 }
 
+/// More than anybody reads.
+const MAX_REASONS: usize = 64;
+const OTHERS: &str = "other reasons";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +146,7 @@ mod tests {
             record(&mut tally.first_key, Duration::from_millis(*ms));
             tally.started += 1;
         }
-        tally.errors.insert("status 503".into(), 1);
+        tally.fail("status 503".into());
         tally
     }
 
@@ -152,5 +163,15 @@ mod tests {
         assert_eq!(report.errors["status 503"], 2);
         assert!((report.latency.p50_ms - 20.0).abs() < 0.1);
         assert!((report.latency.max_ms - 40_000.0).abs() < 40.0);
+    }
+
+    #[test]
+    fn reasons_do_not_grow_without_end() {
+        let mut tally = Tally::default();
+        for number in 0..1000 {
+            tally.fail(number.to_string());
+        }
+        assert_eq!(tally.errors.len(), MAX_REASONS + 1);
+        assert_eq!(tally.errors.values().sum::<u64>(), 1000);
     }
 }

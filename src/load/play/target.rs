@@ -1,6 +1,6 @@
 //! Sans-IO: a URL as a viewer needs it: whom to dial, what to ask.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use http::Uri;
 
 /// An `http` or `https` URL.
@@ -54,10 +54,11 @@ impl Target {
     /// Where a redirect leads: a whole URL, or a path at the same server (RFC 9110 10.2.2).
     pub fn redirected(&self, location: &str) -> Result<Self> {
         let scheme = if self.tls { "https" } else { "http" };
-        match location.starts_with('/') {
+        let target = match location.starts_with('/') {
             true => Self::parse(&format!("{scheme}://{}{location}", self.authority)),
             false => Self::parse(location),
-        }
+        };
+        target.map_err(|_| anyhow!("redirected to what is no URL"))
     }
 
     /// The head of a request; `headers` are whole lines.

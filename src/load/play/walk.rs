@@ -249,7 +249,10 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400), piece in 1..50usize) {
+        fn garbage_never_panics(
+            bytes in proptest::collection::vec(any::<u8>(), 0..400),
+            piece in 1..50usize,
+        ) {
             let _ = walk(&[&stream(&[]), &bytes[..]].concat(), piece);
             let _ = walk(&bytes, piece);
         }

@@ -144,7 +144,7 @@ impl Worker {
         }
         desk.0.left += 1;
         if let Some(error) = error {
-            *desk.0.errors.entry(error).or_default() += 1;
+            desk.0.fail(error);
         }
     }
 
@@ -293,7 +293,8 @@ impl Viewer<'_> {
         for (name, value) in &crowd.headers {
             request = request.header(name, value);
         }
-        let answer = crowd.client.open(request.body(Default::default())?).await?;
+        let answer = crowd.client.open(request.body(Default::default())?).await;
+        let answer = answer.map_err(without_url)?;
         let location = answer.headers().get(http::header::LOCATION);
         let location = location.and_then(|to| to.to_str().ok().map(Into::into));
         if let Some(location) = self.decide(answer.status().as_u16(), location, target)? {
@@ -334,6 +335,15 @@ impl Viewer<'_> {
 
 fn broken(error: io::Error) -> anyhow::Error {
     anyhow!("the connection broke: {}", error.kind())
+}
+
+/// The same for every viewer, and without the tokens that URLs carry.
+fn without_url(error: transport::http::ClientError) -> anyhow::Error {
+    match error {
+        transport::http::ClientError::Connection { reason, .. } => anyhow!(reason),
+        transport::http::ClientError::Timeout { .. } => anyhow!("no answer in time"),
+        _ => anyhow!("the request cannot be sent"),
+    }
 }
 
 /// More than any honest chain: redirector, then an edge that is full.
