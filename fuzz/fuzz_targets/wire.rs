@@ -1,12 +1,13 @@
-//! Any bytes as a relay connection's control stream and as a group's stream: never a panic, the same
-//! whatever the pieces, memory only for what arrived, and what was read can be written and read again.
+//! Any bytes as a relay connection's control stream, a group's stream and parity: never a panic, the
+//! same whatever the pieces, memory only for what arrived, and what was read can be written and read
+//! again.
 #![no_main]
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use media::timestamp::Timestamp;
 use relay::wire::{
-    Error, Event, GroupDecoder, MAX_HEADER, Message, Messages, encode_frame, encode_header,
+    Error, Event, GroupDecoder, MAX_HEADER, Message, Messages, Parity, encode_frame, encode_header,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -25,6 +26,11 @@ fuzz_target!(|data: &[u8]| {
     let whole = group(stream, stream.len().max(1));
     assert_eq!(whole, group(stream, piece));
     write_again(&whole.0);
+
+    if let Ok(Some(parity)) = Parity::decode(&Bytes::copy_from_slice(stream)) {
+        let datagram = parity.encode().expect("what was read can be written");
+        assert_eq!(Parity::decode(&datagram), Ok(Some(parity)));
+    }
 });
 
 fn control(stream: &[u8], piece: usize) -> (Vec<Message>, Option<Error>) {

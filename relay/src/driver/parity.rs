@@ -49,7 +49,8 @@ impl Line {
 
     /// When parity is due.
     pub(super) fn due(&self, encoder: &Encoder) -> Option<Instant> {
-        encoder.due(self.connection.rtt())
+        // Asking the connection takes its lock.
+        (!encoder.is_idle()).then(|| encoder.due(self.connection.rtt()))?
     }
 
     /// Sends the parity that is due.

@@ -148,6 +148,11 @@ impl Encoder {
         }
     }
 
+    /// Whether nothing will be due until more is sent.
+    pub fn is_idle(&self) -> bool {
+        self.watched.is_empty() && self.flush.is_none() && self.probe.is_none()
+    }
+
     /// When to [`poll`](Self::poll).
     pub fn due(&self, rtt: Duration) -> Option<Instant> {
         let watched = self.watched.iter().map(|watched| watched.due(rtt));

@@ -234,8 +234,10 @@ proptest! {
         let parity: Vec<Parity> = arrived.map(|(_, parity)| parity.clone()).collect();
         let lost = lost.into_iter().map(|at| at * packet..((at + 1) * packet).min(length));
         let lost: Vec<_> = lost.filter(|lost| lost.start < length).collect();
-        let rows = parity.iter().filter(|parity| parity.column == 0 && parity.block.width == parity.bytes.len());
-        let enough = lost.len() <= rows.count() && parity.iter().all(|part| part.block == parity[0].block);
+        let whole = |part: &&Parity| part.column == 0 && part.block.width == part.bytes.len();
+        let rows = parity.iter().filter(whole).count();
+        let one_block = parity.iter().all(|part| part.block == parity[0].block);
+        let enough = lost.len() <= rows && one_block;
         let read = received(&payload, lost, parity);
         prop_assert_eq!(&read[..], &payload[..read.len()]);
         if enough && length <= MAX_ROWS * 1000 {
@@ -247,7 +249,14 @@ proptest! {
     fn no_parity_makes_a_window_panic_or_read_what_is_not_there(
         pieces in prop::collection::vec((0..9000_u64, 1..900_usize), 0..12),
         parities in prop::collection::vec(
-            (0..9000_u64, 1..9000_usize, 1..1500_usize, 0..MAX_PARITY, 0..1500_usize, 1..1400_usize),
+            (
+                0..9000_u64,
+                1..9000_usize,
+                1..1500_usize,
+                0..MAX_PARITY,
+                0..1500_usize,
+                1..1400_usize,
+            ),
             0..12,
         ),
         keep in 0..4000_usize,
