@@ -16,7 +16,7 @@ pub struct Stamp {
     pub unix_us: u64,
     /// Its place among the stamped frames of its publisher; wraps.
     pub number: u32,
-    /// [`check`] of the frame without the stamp.
+    /// `check` of the frame without the stamp.
     pub check: u32,
 }
 
