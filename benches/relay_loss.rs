@@ -182,7 +182,7 @@ fn tcp(link: &Link) -> Seen {
     let begun = OnceLock::new();
     let mut late = vec![None; FRAMES];
     thread::scope(|scope| {
-        let (listening, ready) = mpsc::channel();
+        let (listening, ready) = mpsc::sync_channel(1);
         let begun = &begun;
         scope.spawn(move || {
             let _inside = link.enter(End::Near);
@@ -247,7 +247,7 @@ fn weir(link: &Link) -> Seen {
     let begun = OnceLock::new();
     let (producer, consumer) = track::new(&Cache::new(64 << 20), None).expect("a track");
     thread::scope(|scope| {
-        let (bound, ready) = mpsc::channel();
+        let (bound, ready) = mpsc::sync_channel(1);
         let stop = CancellationToken::new();
         let serving = stop.clone();
         scope.spawn(move || {
