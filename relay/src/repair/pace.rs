@@ -35,15 +35,19 @@ const TRUST: f64 = 100.0;
 /// Below this loss a retransmission now and then costs less than parity all the time.
 const FLOOR: f64 = 0.001;
 
-/// The share of a stream's bytes that goes into parity: with frames of a dozen packets a row for two
-/// of three. At 3 % loss, parity, probes and retransmissions together stay below a tenth.
-const SHARE: f64 = 0.05;
-
-/// Where little is lost the share is at most this many times the loss.
+/// Where little is lost, the share of a stream's bytes that goes into parity is at most this many
+/// times the loss.
 const SLOPE: f64 = 12.0;
 
-/// Where much is lost the share is at least this many times the loss, up to [`MAX_SHARE`].
-const AT_LEAST: f64 = 2.0;
+/// What parity and retransmissions take together up to [`MUCH`], so that with probes and heads it
+/// stays below a tenth: at 1 %, with frames of a dozen packets, a row for nearly each.
+const SHARE: f64 = 0.08;
+
+/// Loss beyond which nothing but parity keeps most frames in time, whatever it costs.
+const MUCH: f64 = 0.03;
+
+/// What the share grows by for what is lost beyond: at 5 % a row and a half for each frame.
+const GROWTH: f64 = 2.5;
 
 /// A path that loses more needs another path.
 const MAX_SHARE: f64 = 0.2;
@@ -113,7 +117,9 @@ impl Pace {
     /// A stream that is covered sends this many bytes.
     pub fn earn(&mut self, bytes: usize) {
         if self.is_lossy() {
-            let share = (SLOPE * self.loss()).min(SHARE.max(AT_LEAST * self.loss()).min(MAX_SHARE));
+            let loss = self.loss();
+            let share = SHARE - loss.min(MUCH) + GROWTH * (loss - MUCH).max(0.0);
+            let share = share.min(SLOPE * loss).min(MAX_SHARE);
             self.credit = (self.credit + share * bytes as f64).min(MAX_CREDIT);
         }
     }
@@ -207,9 +213,9 @@ mod tests {
             (0, 1000, 0, 0.0..=0.0),
             (250, 1000, 0, 0.0..=0.0),
             (250, 24, 1, 0.02..=0.04),
-            (250, 7, 1, 0.04..=0.051),
+            (250, 7, 1, 0.06..=0.075),
             (250, 2, 1, 0.05..=0.07),
-            (250, 1, 1, 0.10..=0.14),
+            (250, 1, 1, 0.10..=0.16),
         ];
         for (frames, every, lost, expected) in rows {
             let mut pace = paced(frames, every, lost);
