@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use transport::clock;
 
 use crate::playback::dropped::Dropped;
-use crate::upstream::Upstream;
+use crate::upstream::{Paths, Upstream};
 use crate::viewer::{Closed, Protocol, Viewers};
 
 /// The counters of an edge; a clone counts into the same.
@@ -44,6 +44,8 @@ pub struct Metrics {
     pub first_frame: Histogram,
     /// Bytes of UDP sent to nodes that take streams from here.
     pub relayed_bytes: Counter,
+    /// What came from parents.
+    upstream: Received,
     joins: Family<Via, Counter>,
     refused: Family<Why, Counter>,
     closed: Family<Why, Counter>,
@@ -51,6 +53,14 @@ pub struct Metrics {
     flv_latency: Family<Worker, Gauge<f64, AtomicU64>>,
     flv_viewers: Family<Worker, Gauge>,
     since: Arc<Mutex<Since>>,
+}
+
+/// Bytes that came from parents.
+#[derive(Clone, Debug, Default)]
+struct Received {
+    bytes: Counter,
+    parity_bytes: Counter,
+    repaired_bytes: Counter,
 }
 
 /// What was counted since the last sample.
@@ -97,11 +107,33 @@ impl Default for Metrics {
             upstream_failures: Counter::default(),
             first_frame: Histogram::new(FIRST_FRAME_S),
             relayed_bytes: Counter::default(),
+            upstream: Received::default(),
             joins: Family::default(),
             refused: Family::default(),
             closed: Family::default(),
             since: Arc::default(),
         }
+    }
+}
+
+impl Received {
+    fn register(&self, registry: &mut Registry) {
+        let bytes = self.bytes.clone();
+        registry.register("upstream_bytes", "Bytes of UDP from parents", bytes);
+        let parity = self.parity_bytes.clone();
+        registry.register(
+            "upstream_parity_bytes",
+            "Bytes of parity among them",
+            parity,
+        );
+        let help = "Bytes of streams that parity gave before their retransmission";
+        registry.register("upstream_repaired_bytes", help, self.repaired_bytes.clone());
+    }
+
+    fn count(&self, paths: &Paths) {
+        self.bytes.inc_by(paths.received_bytes);
+        self.parity_bytes.inc_by(paths.parity_bytes);
+        self.repaired_bytes.inc_by(paths.repaired_bytes);
     }
 }
 
@@ -153,6 +185,7 @@ impl Metrics {
         r.register("upstream_subscriptions", help, subscriptions);
         let failures = m.upstream_failures.clone();
         r.register("upstream_failures", "Parents not reached or lost", failures);
+        m.upstream.register(r);
         let first = m.first_frame.clone();
         r.register(
             "first_frame_seconds",
@@ -297,6 +330,7 @@ impl Meter {
             .get()
             .map(Upstream::measure)
             .unwrap_or_default();
+        self.metrics.upstream.count(&paths);
         let watched = self.viewers.by_stream().into_iter();
         Sample {
             egress_bps: self.rate.egress_bps(),

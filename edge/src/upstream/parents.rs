@@ -106,6 +106,10 @@ pub struct Paths {
     pub links: Vec<Link>,
     /// Bytes of UDP received since the paths were looked at before.
     pub received_bytes: u64,
+    /// Bytes of parity among them.
+    pub parity_bytes: u64,
+    /// Bytes of streams that parity gave.
+    pub repaired_bytes: u64,
 }
 
 /// Why a parent was not reached.
@@ -200,6 +204,8 @@ impl Parent {
             field(&now).saturating_sub(before.as_ref().map_or(0, field))
         };
         paths.received_bytes += since(|stats| stats.received_bytes);
+        paths.parity_bytes += since(|stats| stats.parity_bytes);
+        paths.repaired_bytes += since(|stats| stats.repaired_bytes);
         let (lost, sent) = (
             since(|stats| stats.lost_packets),
             since(|stats| stats.sent_packets),
