@@ -127,13 +127,13 @@ fn run(link: &Link) {
             seen.broken
         );
     }
-    for kind in ["disposable", "reference", "key", "audio"] {
+    let dropped = |kind| {
         let label = format!("kind=\"{kind}\"");
-        println!(
-            "dropped, {kind}: {}",
-            stage.metric("weir_edge_frames_dropped_total", &label)
-        );
-    }
+        let frames = stage.metric("weir_edge_frames_dropped_total", &label);
+        format!(" {kind} {frames}")
+    };
+    let dropped = ["disposable", "reference", "key", "sound"].map(dropped);
+    println!("frames left out for them:{}", dropped.concat());
 }
 
 /// What those on one kind of link saw.
@@ -181,7 +181,8 @@ fn decodes(bytes: &[u8]) -> bool {
     let run = Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-i"])
         .arg(file.path())
-        .args(["-f", "null", "-"])
+        .args("-map 0:v -vsync passthrough -f rawvideo -y /dev/null".split(' '))
+        .args("-map 0:a -f s16le -y /dev/null".split(' '))
         .output()
         .expect("ffmpeg is installed (`make setup`)");
     let complaint = String::from_utf8_lossy(&run.stderr);
