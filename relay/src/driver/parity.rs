@@ -47,6 +47,11 @@ impl Line {
         }
     }
 
+    /// What is covered was handed over whole.
+    pub(super) fn sent(&self, encoder: &mut Encoder) {
+        encoder.sent(now(), &self.pace.lock());
+    }
+
     /// When parity is due.
     pub(super) fn due(&self, encoder: &Encoder) -> Option<Instant> {
         // Asking the connection takes its lock.

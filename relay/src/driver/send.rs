@@ -230,7 +230,7 @@ impl<'a> Carrier<'a> {
     fn written(&mut self, chunks: usize) {
         self.batch.written(chunks);
         if self.batch.is_empty() {
-            self.parity.sent(now());
+            self.line.sent(&mut self.parity);
         }
     }
 }

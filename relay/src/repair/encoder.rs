@@ -11,11 +11,11 @@ use crate::wire::{Block, PROBE, Parity};
 
 /// How long after the last frame its parity leaves: a burst of losses does not take both, audio and
 /// video of one instant share a block, and its acknowledgement tells early that the frame's last
-/// packet was lost. Probes follow after as long again, for the case that the parity is lost too, or
-/// in its place.
+/// packet was lost. A probe follows after as long again, for the case that the parity is lost too.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// Between two probes: a few fit before the next frame.
+/// Between a frame whose tail a burst may have taken and its first probe, and between two: enough of
+/// them are acknowledged by the time that an eighth of a round trip more would tell.
 const PROBE_EVERY: Duration = Duration::from_millis(2);
 
 /// Blocks of fewer rows wait for more: parity of one row of sound costs as much as the sound.
@@ -141,10 +141,13 @@ impl Encoder {
     }
 
     /// All that was pushed is on its way.
-    pub fn sent(&mut self, now: Instant) {
+    pub fn sent(&mut self, now: Instant, pace: &Pace) {
         if self.held > 0 {
             self.oldest.get_or_insert(now);
             self.flush = Some(now + LINGER);
+        }
+        if self.held > 0 && pace.is_bursty() {
+            (self.probe, self.probed) = (Some(now + PROBE_EVERY), 0);
         }
     }
 
@@ -233,8 +236,11 @@ impl Encoder {
         }
         let crowd = self.watched.len().saturating_sub(MAX_WATCHED);
         self.watched.drain(..crowd);
-        let ahead = datagrams.len() > before;
-        (self.probe, self.probed) = (Some(if ahead { now + LINGER } else { now }), 0);
+        if datagrams.len() > before {
+            (self.probe, self.probed) = (Some(now + LINGER), 0);
+        } else if !pace.is_bursty() {
+            (self.probe, self.probed) = (Some(now), 0);
+        }
         self.oldest = None;
     }
 

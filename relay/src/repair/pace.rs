@@ -156,7 +156,8 @@ impl Pace {
         rows
     }
 
-    fn is_bursty(&self) -> bool {
+    /// Whether several packets are lost at a time.
+    pub fn is_bursty(&self) -> bool {
         self.at_a_time() >= BURST
     }
 

@@ -45,7 +45,7 @@ fn parity_of(payload: &Bytes, path: Path) -> (Vec<Parity>, usize) {
         payload.slice(payload.len() / 3..),
     );
     encoder.push(&[head, tail]);
-    encoder.sent(now);
+    encoder.sent(now, &pace);
     let (mut datagrams, mut probes) = (Vec::new(), 0);
     for _ in 0..100 {
         let Some(due) = encoder.due(path.rtt) else {
@@ -140,7 +140,7 @@ fn losses_beyond_the_parity_are_answered_once_they_are_known() {
     let mut encoder = Encoder::new(3);
     let payload = bytes(20_000);
     encoder.push(std::slice::from_ref(&payload));
-    encoder.sent(now);
+    encoder.sent(now, &pace);
     let mut at_time = Vec::new();
     while let Some(due) = encoder.due(path().rtt) {
         // Six packets are known to be lost after a round trip.
@@ -170,6 +170,31 @@ fn losses_beyond_the_parity_are_answered_once_they_are_known() {
     }
     expected.retain(|(_, rows)| !rows.is_empty());
     assert_eq!(at_time, expected);
+}
+
+#[test]
+fn a_frame_that_a_burst_may_end_is_followed_by_probes() {
+    let now = Instant::now();
+    let mut pace = Pace::default();
+    for frame in 0..50 {
+        let lost = u64::from(frame / 10 * 4);
+        pace.measure(
+            now + Duration::from_millis(40) * frame,
+            u64::from(frame) * 14,
+            lost,
+        );
+    }
+    let mut encoder = Encoder::new(3);
+    encoder.push(&[bytes(20_000)]);
+    encoder.sent(now, &pace);
+    let mut probes = Vec::new();
+    while let Some(due) = encoder.due(path().rtt) {
+        for datagram in encoder.poll(due, path(), &mut pace) {
+            assert_eq!(datagram[..], [PROBE]);
+            probes.push((due - now).as_millis());
+        }
+    }
+    assert_eq!(probes, [2, 4, 6, 8, 10]);
 }
 
 #[test]
