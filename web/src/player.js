@@ -1,116 +1,140 @@
-// The player: one MediaSource, fed by a Loader that outlives connections and edges. It is made anew only when time
-// begins anew (the publisher's next life), when so much was missed that bridging it makes no sense, when the picture
-// stands still although bytes come, or when the browser's decoder fails.
+// The player: an engine for the protocol at hand, and who watches over it. A new engine is made when the one that plays
+// says that only a new one can go on, when the picture stands still although nothing is known to be wrong, and when
+// another protocol is wanted. Each new one asks the scheduler, after a wait that grows (dial.js).
+//
+// An engine is `new Engine(video, {address, edgeAt, dial, on})`:
+// - `address({exclude, resume})` is the URL to ask the scheduler with, `edgeAt(url)` names the edge that answers there;
+// - `on` has `connected(edge)`, `resumed()`, `moved()`, `lost(reason)`, `unsupported(codecs)`, and
+//   `anew(reason, edge, status)` when only a new one can go on;
+// - `latency(buffer_s)`, `rate_bps`, and perhaps `pathway`, `qualities` and `quality` are what it tells;
+// - `pace(buffer_s)` is called as the picture moves, `close()` at last.
 
-import mpegts from "mpegts.js";
+import { browser, choose, refusal } from "./choice.js";
 import { Dial } from "./dial.js";
-import { Loader } from "./loader.js";
-import { Splice } from "./splice.js";
 
 const STALL_MS = 6000; // longer than the gap between key frames at common encoder settings
 const TICK_MS = 500;
-const TARGET_S = 1; // what shall be buffered: a change of edges takes less, and the viewer is hardly later for it
-const NEAR_S = 0.6; // with less, play slower up to the target
-const FAR_S = 2.5; // with more, play faster down to the target
-const JUMP_S = 6; // with more, playing faster takes too long
-const SLOWER = 0.95; // neither is heard
-const FASTER = 1.1;
-
-mpegts.LoggingControl.enableAll = false; // what matters is shown on the page
+const ENGINES = {
+  flv: async () => (await import("./engine/flv.js")).default,
+  "ll-hls": async () => (await import("./engine/hls.js")).LowLatency,
+  hls: async () => (await import("./engine/hls.js")).Segments,
+  native: async () => (await import("./engine/native.js")).default,
+};
 
 export class Player {
-  #address = null;
-  #life = null; // of the player that counts: one that is to be replaced shows its last pictures and says no more
+  #wanted = null; // {stream, wish, address}
+  #life = null; // of the engine that counts: one that is to be replaced shows its last pictures and says no more
+  #engine = null;
   #dial = new Dial();
-  #resumed = 0;
+  #counts = {};
   #lost = null; // why there is no connection, while the buffer is played on
   #state = { state: "idle" };
 
   /** `edgeAt` names the edge of a URL; `changed` is called with what is known whenever some of it changes. */
   constructor(video, edgeAt, changed) {
-    Object.assign(this, { video, edgeAt, changed });
+    Object.assign(this, { video, edgeAt, changed, can: browser() });
     setInterval(() => this.#watch(), TICK_MS);
-    video.addEventListener("timeupdate", () => this.#pace());
+    video.addEventListener("timeupdate", () => this.#engine?.pace(this.#buffer()));
+    video.addEventListener("waiting", () => this.#dry());
   }
 
   get isOn() {
-    return this.#address !== null;
+    return this.#wanted !== null;
   }
 
-  /** `address({exclude, resume})` is the URL to ask for a redirect: without those edges, from after that frame on. */
-  play(address) {
-    this.#address = address;
+  /** `stream` has `codecs` and `rungs`, `wish` is a protocol or empty, `address(protocol, ask)` the URL to ask with. */
+  play(stream, wish, address) {
+    this.#wanted = { stream, wish, address };
     this.#dial = new Dial();
-    this.#resumed = 0;
+    this.#counts = { resumed: 0, moved: 0, stalls: 0 };
     this.#make();
   }
 
   stop() {
-    this.#address = null;
+    this.#wanted = null;
     this.#close();
     this.#report({ state: "idle" });
   }
 
-  #make() {
-    this.#close();
-    this.#report({ state: "connecting" });
-    const life = (this.#life = {});
-    const current = (handle) => (...what) => life === this.#life && handle(...what);
-    const on = {
-      connected: current((edge) => this.#connected(edge)),
-      resumed: current(() => this.#resume()),
-      lost: current((reason) => this.#lose(reason)),
-      anew: current((reason, edge) => this.#again(reason, edge)),
-    };
-    const player = mpegts.createPlayer({ type: "flv", isLive: true, url: this.#address({}), cors: true }, {
-      customLoader: Loader,
-      weir: { address: this.#address, edgeAt: this.edgeAt, dial: this.#dial, splice: new Splice(), on },
-      enableStashBuffer: false,
-      autoCleanupSourceBuffer: true,
-    });
-    this.player = player;
-    this.moved = Infinity; // before it is connected the loader keeps the time
-    this.at = 0;
-    player.on(mpegts.Events.STATISTICS_INFO, current((stats) => this.#report({ ...this.#state, stats })));
-    player.on(mpegts.Events.ERROR, current((_kind, detail) => this.#failed(detail)));
-    player.attachMediaElement(this.video);
-    player.load();
-    player.play()?.catch(current((error) => {
-      if (error.name === "NotAllowedError") this.#report({ ...this.#state, state: "blocked" });
-    }));
+  /** One of the qualities that were told of, or empty. */
+  set quality(number) {
+    if (this.#engine?.qualities) this.#engine.quality = number;
   }
 
-  #connected(edge) {
+  async #make() {
+    this.#close();
+    const { stream, wish, address } = this.#wanted;
+    const { protocol, refusal } = choose(wish, stream, this.can);
+    if (refusal) return this.#report({ state: "failed", reason: refusal });
+    this.#report({ state: "connecting", protocol });
+    const life = (this.#life = {});
+    this.moved = Infinity; // before it is connected the engine keeps the time
+    this.at = 0;
+    try {
+      const Engine = await ENGINES[protocol]();
+      if (life !== this.#life) return;
+      const asking = { address: (ask) => address(protocol, ask), edgeAt: this.edgeAt, dial: this.#dial, on: this.#listener(life) };
+      this.#engine = new Engine(this.video, asking);
+    } catch (error) {
+      if (life === this.#life) this.#again(`the player failed: ${error.message}`);
+      return;
+    }
+    this.video.play()?.catch((error) => {
+      if (life === this.#life && error.name === "NotAllowedError") this.#report({ ...this.#state, state: "blocked" });
+    });
+  }
+
+  #listener(life) {
+    const on = {
+      connected: (edge) => this.#connected(edge),
+      resumed: () => this.#count("resumed"),
+      moved: () => this.#count("moved"),
+      lost: (reason) => this.#lose(reason),
+      unsupported: (codecs) => this.#refuse(codecs),
+      anew: (reason, edge, status) => this.#again(reason, edge ?? this.#state.edge, status),
+    };
+    const current = ([name, handle]) => [name, (...what) => life === this.#life && handle(...what)];
+    return Object.fromEntries(Object.entries(on).map(current));
+  }
+
+  #connected(edge = this.#state.edge) {
     this.#lost = null;
     this.moved = performance.now();
+    if (this.#state.state !== "playing") this.#dial.connected();
     const { state } = this.#state;
     this.#report({ ...this.#state, edge, state: state === "waiting" ? "connecting" : state });
   }
 
-  /** The loader dials again by itself; the picture goes on while the buffer lasts. */
+  #count(what) {
+    this.#counts[what] += 1;
+    this.#report(this.#state);
+  }
+
+  /** The engine dials again by itself; the picture goes on while the buffer lasts. */
   #lose(reason) {
     this.#lost = reason;
     const { state } = this.#state;
     this.#report({ ...this.#state, edge: undefined, reason, state: state === "connecting" ? "waiting" : state });
   }
 
-  #resume() {
-    this.#resumed += 1;
-    this.#report(this.#state);
-  }
-
-  #failed(detail) {
-    const unsupported = [mpegts.ErrorDetails.MEDIA_CODEC_UNSUPPORTED, mpegts.ErrorDetails.MEDIA_FORMAT_UNSUPPORTED];
-    if (!unsupported.includes(detail)) return this.#again(`${detail}`, this.#state.edge);
+  /** Another protocol may carry it; where none was wished for, that is tried. */
+  #refuse(codecs) {
+    const { protocol } = this.#state;
+    const known = codecs.length ? codecs : this.#wanted.stream.codecs;
+    if (protocol === "flv" && !this.#wanted.wish && this.can.hls) {
+      this.#wanted.wish = "ll-hls";
+      return this.#make();
+    }
     this.#close();
-    this.#report({ state: "failed", reason: "this browser cannot play the stream's codec" });
+    this.#report({ state: "failed", protocol, reason: refusal(known) });
   }
 
-  /** A new player, after a while; `edge` is not asked again soon. */
-  #again(reason, edge) {
-    const wait = this.#dial.failed(edge);
+  /** A new engine, after a while; `edge` is not asked again soon. */
+  #again(reason, edge, status) {
+    const wait = this.#dial.failed(status === 404 ? undefined : edge);
+    if (status === 404 || (status === 503 && !edge)) this.#dial.forgive();
     this.#life = null;
-    this.#report({ state: "waiting", reason });
+    this.#report({ state: "waiting", reason, protocol: this.#state.protocol });
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.#make(), wait);
   }
@@ -118,42 +142,47 @@ export class Player {
   /** Notices progress, and that there is none. */
   #watch() {
     const { state, edge } = this.#state;
-    if (!this.#life || state === "blocked") return;
+    if (!this.#life || !this.#engine || state === "blocked") return;
     const now = performance.now();
     const moved = this.video.currentTime !== this.at;
-    if (moved) this.#report({ ...this.#state, state: "playing", behind_s: this.#behind() });
+    if (moved) this.#report({ ...this.#state, state: "playing", ...this.#seen() });
     this.at = this.video.currentTime;
     if (moved || document.hidden) this.moved = now; // a hidden page is given no time
     else if (this.#lost !== null) this.#report({ ...this.#state, state: "waiting", reason: this.#lost });
     else if (now - this.moved > STALL_MS) this.#again(`no new picture for ${STALL_MS / 1000} s`, edge);
   }
 
-  #behind() {
+  #seen() {
+    const { video } = this;
+    const buffer_s = this.#buffer();
+    const { totalVideoFrames, droppedVideoFrames } = video.getVideoPlaybackQuality?.() ?? {};
+    const { rate_bps, pathway, qualities = [], quality = "" } = this.#engine;
+    const size = video.videoWidth ? `${video.videoWidth}×${video.videoHeight}` : undefined;
+    const latency_s = this.#engine.latency(buffer_s);
+    return { buffer_s, latency_s, rate_bps, pathway, qualities, quality, size, pictures: totalVideoFrames, dropped: droppedVideoFrames };
+  }
+
+  /** The picture waits for bytes, having played. */
+  #dry() {
+    if (this.#state.state === "playing" && !this.video.seeking) this.#count("stalls");
+  }
+
+  #buffer() {
     const { buffered, currentTime } = this.video;
     return buffered.length ? Math.max(0, buffered.end(buffered.length - 1) - currentTime) : 0;
   }
 
-  /** Keeps enough buffered for a change of edges, and for long no more than that. */
-  #pace() {
-    const { video } = this;
-    const behind = this.#behind();
-    const isThere = video.playbackRate > 1 ? behind <= TARGET_S : behind >= TARGET_S;
-    if (behind > JUMP_S) video.currentTime += behind - TARGET_S;
-    else if (behind > FAR_S) video.playbackRate = FASTER;
-    else if (behind < NEAR_S) video.playbackRate = SLOWER;
-    else if (isThere) video.playbackRate = 1;
-  }
-
   #close() {
     clearTimeout(this.timer);
-    this.player?.destroy();
-    this.player = null;
     this.#life = null;
+    this.#engine?.close();
+    this.#engine = null;
     this.#lost = null;
+    this.video.playbackRate = 1;
   }
 
   #report(state) {
     this.#state = state;
-    this.changed({ ...state, resumed: this.#resumed, lost: this.#lost, avoided: this.#dial.avoided });
+    this.changed({ ...state, ...this.#counts, lost: this.#lost, avoided: this.#dial.avoided });
   }
 }

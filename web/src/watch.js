@@ -1,6 +1,7 @@
 // The player's panel: what to watch and from where, what the picture does, and why this edge serves it.
 
 import * as api from "./api.js";
+import { PROTOCOLS, possible } from "./choice.js";
 import { options, terms, text } from "./dom.js";
 import { Explain } from "./explain.js";
 import { bits, count, seconds } from "./format.js";
@@ -24,8 +25,9 @@ export class Watch {
     this.where = null;
     this.explain = new Explain($("explain"));
     this.player = new Player($("video"), (url) => this.#edgeAt(url), (playing) => this.#show(playing));
-    $("place").addEventListener("change", () => this.#start());
-    $("stream").addEventListener("change", () => this.#start());
+    for (const id of ["place", "stream", "protocol"]) $(id).addEventListener("change", () => this.#start());
+    $("quality").addEventListener("change", () => (this.player.quality = $("quality").value));
+    options($("protocol"), [["", "automatic"], ...possible(this.player.can).map((it) => [it, PROTOCOLS[it]])]);
     $("controls").addEventListener("submit", (event) => {
       event.preventDefault();
       if (this.player.isOn && this.#playing.state !== "blocked") this.#stop();
@@ -56,14 +58,24 @@ export class Watch {
   }
 
   #start() {
-    const asked = { stream: $("stream").value, ip: $("place").value };
+    const asked = { stream: $("stream").value, ip: $("place").value, wish: $("protocol").value };
     if (!asked.stream) return;
     this.#asked = asked;
     this.#stopped = false;
     this.where = this.#places.find((place) => place.address === asked.ip) ?? (asked.ip === "" ? this.own : null);
     const path = asked.stream.split("/").map(encodeURIComponent).join("/");
-    this.player.play((ask) => `${this.#public()}/${path}.flv?${query({ session, ip: asked.ip, weir: 1, ...ask })}`);
+    const at = { flv: [`${path}.flv`, { weir: 1 }] };
+    this.player.play(this.#known(asked.stream), asked.wish, (protocol, ask) => {
+      const [file, more] = at[protocol] ?? [`${path}.m3u8`, {}];
+      return `${this.#public()}/${file}?${query({ session, ip: asked.ip, ...more, ...ask })}`;
+    });
     this.#locate(asked);
+  }
+
+  /** What the scheduler knows of a stream's codecs and rungs. */
+  #known(key) {
+    const { tracks = [], rungs = [] } = this.#world.streams.find((stream) => stream.key === key) ?? {};
+    return { codecs: tracks.map((track) => track.codec_string).filter(Boolean), rungs: rungs.length };
   }
 
   #stop() {
@@ -103,25 +115,38 @@ export class Watch {
     $("watch").dataset.state = playing.state;
     text($("play"), this.player?.isOn && playing.state !== "blocked" ? "Stop" : "Play");
     text($("notice"), this.#notice(playing));
-    const { stats, resumed } = playing;
-    terms($("playing"), [
-      ["Served by", edge ? edge.place?.name || edge.id : playing.edge ?? (playing.lost ? "dialling again" : "–")],
-      ["Behind", playing.behind_s === undefined ? "–" : seconds(playing.behind_s)],
-      ["Receiving", stats ? bits(stats.speed * 8000) : "–"],
-      ["Pictures", stats ? `${count(stats.decodedFrames)}, ${count(stats.droppedFrames)} dropped` : "–"],
-      ["Resumed", resumed ? `${count(resumed)} ${resumed === 1 ? "time" : "times"}` : "–"],
-    ]);
+    terms($("playing"), this.#terms(playing, edge));
+    const { qualities = [] } = playing;
+    $("quality").parentElement.hidden = qualities.length < 2;
+    options($("quality"), [["", "automatic"], ...qualities]);
     if (moved) this.changed();
   }
 
-  #notice({ state, reason, stats }) {
+  #terms(playing, edge) {
+    const { protocol, latency_s, buffer_s, rate_bps, size, pictures, dropped, resumed, moved, stalls } = playing;
+    const served = edge ? edge.place?.name || edge.id : playing.edge ?? (playing.lost ? "dialling again" : "–");
+    const times = (n) => (n ? `${count(n)} ${n === 1 ? "time" : "times"}` : "–");
+    return [
+      ["Served by", playing.pathway && edge && playing.pathway !== edge.id ? `${served}, moving` : served],
+      ["Protocol", PROTOCOLS[protocol] ?? "–"],
+      ["Latency", latency_s === undefined ? "–" : seconds(latency_s)],
+      ["Buffer", buffer_s === undefined ? "–" : seconds(buffer_s)],
+      ["Receiving", rate_bps ? bits(rate_bps) : "–"],
+      ["Picture", size ?? "–"],
+      ["Pictures", pictures === undefined ? "–" : `${count(pictures)}, ${count(dropped)} dropped`],
+      protocol === "flv" ? ["Resumed", times(resumed)] : ["Changed edge", times(moved)],
+      ["Stood still", times(stalls)],
+    ];
+  }
+
+  #notice({ state, reason, edge }) {
     const onAir = this.#world.streams.some((stream) => stream.key === this.#asked?.stream);
     if (state === "playing") return "";
     if (state === "waiting" && !onAir) return `${this.#asked?.stream} is not on air; waiting for its publisher`;
     if (state === "waiting") return `Dialling again: ${reason}`;
     if (state === "failed") return `Cannot play: ${reason}`;
     if (state === "blocked") return "The browser waits for a click: press Play";
-    if (state === "connecting") return stats ? "Waiting for the picture" : "Connecting";
+    if (state === "connecting") return edge ? "Waiting for the picture" : "Connecting";
     return this.#world.streams.length ? "Stopped" : this.#nothing();
   }
 
