@@ -15,7 +15,7 @@ use std::path::Path;
 /// `weir load ...`.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Watch HTTP-FLV URLs with many viewers; report joins, latency, stalls and errors.
+    /// Watch HTTP-FLV or HLS URLs with many viewers; report joins, latency, stalls and errors.
     Play(play::Options),
     /// Publish streams over RTMP in real time: a clip or made-up frames, stamped for `play`.
     Publish(publish::Options),

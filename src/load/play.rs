@@ -3,6 +3,7 @@
 //! The viewers are spread over a few threads (`play/worker.rs`); this file starts them, shows how
 //! they fare, and prints the report when all have left or Ctrl-C ends it.
 
+mod hls;
 mod response;
 mod stall;
 mod tally;
@@ -17,7 +18,7 @@ use super::{
     source::Source,
 };
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 use tally::Tally;
@@ -31,9 +32,12 @@ use worker::{Crowd, Desk};
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Options {
-    /// HTTP-FLV URLs; viewers take them in turn. Redirects are followed.
+    /// URLs that end in .flv or .m3u8; viewers take them in turn. Redirects are followed.
     #[arg(required = true)]
     urls: Vec<String>,
+    /// How to watch; by the first URL's ending when left out.
+    #[arg(long, value_enum)]
+    protocol: Option<Protocol>,
     /// How many viewers.
     #[arg(long, default_value_t = 1)]
     viewers: usize,
@@ -75,6 +79,28 @@ pub struct Options {
     json: bool,
 }
 
+/// What viewers ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// HTTP-FLV.
+    Flv,
+    /// HLS part by part: playlists that wait, delta updates.
+    LlHls,
+    /// HLS by whole segments.
+    Hls,
+}
+
+impl Protocol {
+    /// The usual one of a URL.
+    fn of(url: &str) -> Self {
+        let path = url.split('?').next().unwrap_or_default();
+        match path.ends_with(".m3u8") {
+            true => Self::LlHls,
+            false => Self::Flv,
+        }
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   weir load play http://live.example:8080/live/show.flv --viewers 500 --ramp 10s --duration 1m
@@ -82,6 +108,8 @@ Examples:
   weir load play http://live.example:8080/live/show.flv --viewers 15000 --validate tags \\
       --from 192.0.2.10,192.0.2.11 --duration 5m --json
       as many as one machine can: only the first bytes of each frame are looked at
+  weir load play http://live.example:8080/live/show.m3u8 --viewers 1000 --duration 1m
+      as many sessions of LL-HLS: each part is read and checked; --protocol hls plays segments
 
 Latency compares two machines' clocks: run publisher and viewers on one, or keep both in time.";
 
@@ -122,6 +150,13 @@ fn crowd(options: &Options) -> Result<Crowd> {
         options.validate == Validate::Full || !whole,
         "--source and --out need whole frames: leave out --validate"
     );
+    let protocol = options
+        .protocol
+        .unwrap_or_else(|| Protocol::of(&options.urls[0]));
+    ensure!(
+        protocol == Protocol::Flv || options.out.is_none(),
+        "--out keeps what is watched by FLV"
+    );
     ensure!(options.viewers > 0, "--viewers 0 would watch nothing");
     let descriptors = transport::limit::raise_descriptors()?;
     ensure!(
@@ -152,6 +187,7 @@ fn crowd(options: &Options) -> Result<Crowd> {
             source,
             buffer: options.buffer.get(),
         },
+        protocol,
         viewers: options.viewers,
         ramp: options.ramp.get(),
         duration: options.duration.get(),

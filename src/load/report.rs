@@ -34,6 +34,9 @@ pub struct Report {
     pub errors: BTreeMap<String, u64>,
     /// Viewers by the address that served them.
     pub edges: BTreeMap<String, u64>,
+    /// What only viewers of HLS have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hls: Option<Hls>,
     /// The same over time.
     pub intervals: Vec<Interval>,
 }
@@ -62,6 +65,25 @@ pub struct Frames {
     pub dropped: u64,
     /// With a timestamp before that of the track's last frame.
     pub backwards: u64,
+}
+
+/// Playlists and parts. Times are from a request to the last byte of its answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hls {
+    /// Media playlists that are answered at once.
+    pub playlist: Delays,
+    /// Media playlists that wait for the next part: a part's duration, when all is well.
+    pub blocked: Delays,
+    /// Parts and segments.
+    pub part: Delays,
+    /// Bytes of media playlists.
+    pub playlist_bytes: u64,
+    /// Parts and segments that could be read.
+    pub parts: u64,
+    /// Tracks with time missing before a fragment: the source's, or lost.
+    pub gaps: u64,
+    /// What was wrong with parts, by what it was.
+    pub faults: BTreeMap<String, u64>,
 }
 
 /// What happened in one stretch of time.
@@ -127,6 +149,16 @@ impl fmt::Display for Report {
             "frames           {} right, {} wrong, {} dropped, {} backwards",
             frames.right, frames.wrong, frames.dropped, frames.backwards,
         )?;
+        if let Some(hls) = &self.hls {
+            writeln!(f, "playlists        {}", hls.playlist)?;
+            writeln!(f, "waiting for part {}", hls.blocked)?;
+            writeln!(
+                f,
+                "parts            {}; {} in all, {} gaps",
+                hls.part, hls.parts, hls.gaps
+            )?;
+            list(f, "wrong", &hls.faults)?;
+        }
         list(f, "served by", &self.edges)?;
         list(f, "failed", &self.errors)
     }

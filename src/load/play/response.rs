@@ -122,6 +122,11 @@ impl Body {
         matches!(self, Self::Over | Self::Length(0))
     }
 
+    /// Whether the end of the connection is its end, too.
+    pub fn ends_here(&self) -> bool {
+        matches!(self, Self::ToEnd) || self.is_over()
+    }
+
     fn framing(&mut self, byte: u8) -> Result<(), Error> {
         match (&mut *self, byte) {
             (Self::ChunkEnd, b'\r') => {}

@@ -2,7 +2,7 @@
 
 use crate::load::{
     delays::{Delays, histogram},
-    report::{Frames, Interval, Report},
+    report::{Frames, Hls, Interval, Report},
 };
 use hdrhistogram::Histogram;
 use std::{collections::BTreeMap, time::Duration};
@@ -30,6 +30,8 @@ pub struct Tally {
     pub left: u64,
     /// Viewers that started.
     pub started: u64,
+    /// What is HLS's alone.
+    pub hls: Playlists,
     /// Why viewers failed.
     pub errors: BTreeMap<String, u64>,
     /// Who served them.
@@ -49,6 +51,7 @@ impl Default for Tally {
             stalled_viewers: 0,
             left: 0,
             started: 0,
+            hls: Playlists::default(),
             errors: BTreeMap::new(),
             edges: BTreeMap::new(),
         }
@@ -71,15 +74,14 @@ impl Tally {
         self.stalled_viewers += other.stalled_viewers;
         self.left += other.left;
         self.started += other.started;
+        self.hls.add(other.hls);
         merge(&mut self.errors, other.errors);
         merge(&mut self.edges, other.edges);
     }
 
     /// Counts a viewer that failed, by why; rare reasons together, when there are too many.
     pub fn fail(&mut self, why: String) {
-        let known = self.errors.contains_key(&why) || self.errors.len() < MAX_REASONS;
-        let why = if known { why } else { OTHERS.into() };
-        *self.errors.entry(why).or_default() += 1;
+        count(&mut self.errors, why);
     }
 
     /// Viewers that are there.
@@ -111,6 +113,7 @@ impl Tally {
             frames: self.frames,
             errors: self.errors,
             edges: self.edges,
+            hls: self.hls.report(),
             ..Report::default()
         };
         report.stalls.count = self.stalls;
@@ -118,6 +121,76 @@ impl Tally {
         report.stalls.share = self.stalled_viewers as f64 / joined.max(1) as f64;
         report
     }
+}
+
+/// What viewers of HLS counted besides.
+#[derive(Debug)]
+pub struct Playlists {
+    /// Media playlists that are answered at once.
+    pub playlist: Histogram<u64>,
+    /// Media playlists that wait for a part.
+    pub blocked: Histogram<u64>,
+    /// Parts and segments.
+    pub part: Histogram<u64>,
+    /// Bytes of media playlists.
+    pub playlist_bytes: u64,
+    /// Parts and segments that were read.
+    pub parts: u64,
+    /// Tracks with time missing before a fragment.
+    pub gaps: u64,
+    /// What was wrong with parts.
+    pub faults: BTreeMap<String, u64>,
+}
+
+impl Default for Playlists {
+    fn default() -> Self {
+        Self {
+            playlist: histogram(),
+            blocked: histogram(),
+            part: histogram(),
+            playlist_bytes: 0,
+            parts: 0,
+            gaps: 0,
+            faults: BTreeMap::new(),
+        }
+    }
+}
+
+impl Playlists {
+    /// Counts something wrong with a part.
+    pub fn fault(&mut self, what: String) {
+        count(&mut self.faults, what);
+    }
+
+    fn add(&mut self, other: Self) {
+        add(&mut self.playlist, &other.playlist);
+        add(&mut self.blocked, &other.blocked);
+        add(&mut self.part, &other.part);
+        self.playlist_bytes += other.playlist_bytes;
+        self.parts += other.parts;
+        self.gaps += other.gaps;
+        merge(&mut self.faults, other.faults);
+    }
+
+    /// Nothing where there was no playlist.
+    fn report(self) -> Option<Hls> {
+        (self.playlist.len() + self.blocked.len() > 0).then(|| Hls {
+            playlist: Delays::from(&self.playlist),
+            blocked: Delays::from(&self.blocked),
+            part: Delays::from(&self.part),
+            playlist_bytes: self.playlist_bytes,
+            parts: self.parts,
+            gaps: self.gaps,
+            faults: self.faults,
+        })
+    }
+}
+
+/// Counts by why; rare reasons together, when there are too many.
+fn count(reasons: &mut BTreeMap<String, u64>, why: String) {
+    let known = reasons.contains_key(&why) || reasons.len() < MAX_REASONS;
+    let why = if known { why } else { OTHERS.into() };
+    *reasons.entry(why).or_default() += 1;
 }
 
 fn add(into: &mut Histogram<u64>, from: &Histogram<u64>) {

@@ -61,6 +61,25 @@ impl Target {
         target.map_err(|_| anyhow!("redirected to what is no URL"))
     }
 
+    /// A reference in what came from here (RFC 3986 5.2); dot segments stay as they are.
+    pub fn join(&self, reference: &str) -> Result<Self> {
+        if reference.starts_with('/') || reference.contains("://") {
+            return self.redirected(reference);
+        }
+        let path = self.path.split('?').next().unwrap_or_default();
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.redirected(&format!("{folder}/{reference}"))
+    }
+
+    /// The same with more in its query.
+    pub fn with(&self, query: &str) -> Result<Self> {
+        let mark = if self.path.contains('?') { '&' } else { '?' };
+        match query.is_empty() {
+            true => Ok(self.clone()),
+            false => Self::parse(&format!("{}{mark}{query}", self.url)),
+        }
+    }
+
     /// The head of a request; `headers` are whole lines.
     pub fn request(&self, headers: &str) -> String {
         format!(
@@ -113,5 +132,19 @@ mod tests {
         assert_eq!(url("http://c/d"), "http://c/d");
         assert_eq!(url("/d?e"), "http://a:81/d?e");
         assert!(from.redirected("d").is_err());
+    }
+
+    #[test]
+    fn a_reference_is_taken_from_where_it_stands() {
+        let from = Target::parse("http://a:81/live/x.m3u8?token=a/b").unwrap();
+        let url = |to: &str| from.join(to).unwrap().url;
+        assert_eq!(url("x/media.m3u8?s=1"), "http://a:81/live/x/media.m3u8?s=1");
+        assert_eq!(url("/d"), "http://a:81/d");
+        assert_eq!(url("http://c/d"), "http://c/d");
+        let more = |query: &str| from.with(query).unwrap().url;
+        assert_eq!(more("n=1"), "http://a:81/live/x.m3u8?token=a/b&n=1");
+        assert_eq!(more(""), from.url);
+        let bare = Target::parse("http://a").unwrap();
+        assert_eq!(bare.join("b").unwrap().url, "http://a/b");
     }
 }

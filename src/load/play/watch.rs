@@ -1,9 +1,10 @@
 //! Sans-IO: one viewer's stream, as closely looked at as `--validate` says.
 
 use super::{
+    hls::fmp4::Sample,
     stall::Player,
     tally::Tally,
-    walk::{Seen, Sight, Walk},
+    walk::{HEAD, Seen, Sight, Walk},
 };
 use crate::load::{
     delays::record,
@@ -117,9 +118,7 @@ impl Watch {
     /// Takes the stream's next bytes.
     pub fn take(&mut self, at: Moment, bytes: &[u8], tally: &mut Tally) -> Result<(), Fault> {
         tally.bytes += bytes.len() as u64;
-        if !mem::replace(&mut self.has_byte, true) {
-            record(&mut tally.first_byte, at.since_start);
-        }
+        self.begin(at, tally);
         let mut look = mem::replace(&mut self.look, Look::None);
         let looked = match &mut look {
             Look::Full(full) => self.look_at_all(full, at, bytes, tally),
@@ -131,6 +130,38 @@ impl Watch {
         };
         self.look = look;
         looked
+    }
+
+    /// Takes a part or segment of HLS: `bytes` in all, with these frames.
+    pub fn take_part(
+        &mut self,
+        at: Moment,
+        bytes: usize,
+        samples: &[Sample],
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        tally.bytes += bytes as u64;
+        self.has_video |= samples.iter().any(|sample| sample.codec.is_video());
+        let mut look = mem::replace(&mut self.look, Look::None);
+        if matches!(look, Look::None) {
+            self.join(at, tally);
+        }
+        let mut looked = Ok(());
+        for sample in samples {
+            looked = self.look_at_sample(&mut look, at, sample, tally);
+            if looked.is_err() {
+                break;
+            }
+        }
+        self.look = look;
+        looked
+    }
+
+    /// The first byte of the stream came.
+    pub fn begin(&mut self, at: Moment, tally: &mut Tally) {
+        if !mem::replace(&mut self.has_byte, true) {
+            record(&mut tally.first_byte, at.since_start);
+        }
     }
 
     /// Whether the viewer got what it came for.
@@ -195,6 +226,33 @@ impl Watch {
                     }
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_sample(
+        &mut self,
+        look: &mut Look,
+        at: Moment,
+        sample: &Sample,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        let codec = sample.codec;
+        let mut frame = sample.frame();
+        match look {
+            Look::None => {}
+            Look::Tags(_) => {
+                frame.payload.truncate(HEAD);
+                let seen = self.see(Sight::new(codec, &frame), at, tally)?;
+                count(seen, tally);
+            }
+            Look::Full(full) => {
+                let seen = self.see(Sight::new(codec, &frame), at, tally)?;
+                count(worse(seen, full.check(codec, &frame)), tally);
+                if let Some(kept) = &mut full.kept {
+                    kept.frames.push(frame);
+                }
             }
         }
         Ok(())

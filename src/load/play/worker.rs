@@ -5,6 +5,8 @@
 //! the lock is never contended for longer than that.
 
 use super::{
+    Protocol,
+    hls::{self, Pace},
     response::{Body, Head},
     tally::Tally,
     target::Target,
@@ -48,6 +50,8 @@ pub struct Crowd {
     pub viewers: usize,
     /// Over how long they join.
     pub ramp: Duration,
+    /// What they ask for.
+    pub protocol: Protocol,
     /// How long each watches.
     pub duration: Duration,
     /// When the first one starts.
@@ -71,7 +75,8 @@ impl Desk {
         self.open().1.take()
     }
 
-    fn open(&self) -> MutexGuard<'_, (Tally, Option<Movie>)> {
+    /// The counts, for as long as the guard lives.
+    pub fn open(&self) -> MutexGuard<'_, (Tally, Option<Movie>)> {
         // Counting cannot leave it half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,9 +101,12 @@ pub fn run(runtime: &Runtime, crowd: Arc<Crowd>, (first, step): (usize, usize), 
     LocalSet::new().block_on(runtime, worker.all(first, step));
 }
 
-struct Worker {
-    crowd: Arc<Crowd>,
-    desk: Desk,
+/// A thread of viewers.
+pub struct Worker {
+    /// What they have in common.
+    pub crowd: Arc<Crowd>,
+    /// Where they count.
+    pub desk: Desk,
     buffer: RefCell<Vec<u8>>,
     /// Names that were looked up.
     addresses: RefCell<HashMap<(String, u16), SocketAddr>>,
@@ -131,7 +139,14 @@ impl Worker {
             watch,
         };
         let end = viewer.start + self.crowd.duration;
-        let error = match timeout_at(end, viewer.follow()).await {
+        let following = async {
+            match self.crowd.protocol {
+                Protocol::Flv => viewer.follow().await,
+                Protocol::LlHls => hls::follow(&mut viewer, Pace::Parts).await,
+                Protocol::Hls => hls::follow(&mut viewer, Pace::Segments).await,
+            }
+        };
+        let error = match timeout_at(end, following).await {
             Err(_) if !viewer.watch.has_joined() => Some("no picture in time".into()),
             Err(_) => None,
             Ok(Err(error)) => Some(format!("{error:#}")),
@@ -148,7 +163,17 @@ impl Worker {
         }
     }
 
-    async fn dial(&self, target: &Target, from: Option<IpAddr>) -> Result<TcpStream> {
+    /// Header lines of each request.
+    pub fn header_lines(&self) -> Result<String> {
+        let mut lines = String::new();
+        for (name, value) in &self.crowd.headers {
+            lines += &format!("{name}: {}\r\n", value.to_str()?);
+        }
+        Ok(lines)
+    }
+
+    /// A connection to the target.
+    pub async fn dial(&self, target: &Target, from: Option<IpAddr>) -> Result<TcpStream> {
         let address = self.address(target, from).await?;
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -187,20 +212,30 @@ impl Worker {
     }
 }
 
-struct Viewer<'a> {
-    worker: &'a Worker,
+/// One of them.
+pub struct Viewer<'a> {
+    /// Its thread.
+    pub worker: &'a Worker,
     number: usize,
-    start: Instant,
-    watch: Watch,
+    /// When it started.
+    pub start: Instant,
+    /// What it looks at.
+    pub watch: Watch,
 }
 
 impl Viewer<'_> {
-    async fn follow(&mut self) -> Result<()> {
+    /// Whom it asks first, and from which address.
+    pub fn target(&self) -> (Target, Option<IpAddr>) {
         let crowd = &self.worker.crowd;
-        let mut target = crowd.targets[self.number % crowd.targets.len()].clone();
+        let target = crowd.targets[self.number % crowd.targets.len()].clone();
         // Another step than the targets', so that each target is asked from each address.
         let turn = self.number / crowd.targets.len();
         let from = crowd.from.get(turn % crowd.from.len().max(1)).copied();
+        (target, from)
+    }
+
+    async fn follow(&mut self) -> Result<()> {
+        let (mut target, from) = self.target();
         for _ in 0..MAX_REDIRECTS {
             let location = match target.tls {
                 true => self.ask_client(&target).await?,
@@ -217,11 +252,7 @@ impl Viewer<'_> {
     /// Asks over a socket of its own; gives where it is redirected to, or reads to the end.
     async fn ask(&mut self, target: &Target, from: Option<IpAddr>) -> Result<Option<String>> {
         let mut socket = self.worker.dial(target, from).await?;
-        let mut lines = String::new();
-        for (name, value) in &self.worker.crowd.headers {
-            lines += &format!("{name}: {}\r\n", value.to_str()?);
-        }
-        let request = target.request(&lines);
+        let request = target.request(&self.worker.header_lines()?);
         socket.write_all(request.as_bytes()).await.map_err(broken)?;
         let mut held = Vec::new();
         let head = timeout(PATIENCE, self.head(&socket, &mut held));
@@ -317,12 +348,17 @@ impl Viewer<'_> {
         match status {
             300..400 => location.context("a redirect to nowhere").map(Some),
             200..300 => {
-                let mut desk = self.worker.desk.open();
-                *desk.0.edges.entry(target.authority.clone()).or_default() += 1;
+                self.served_by(target);
                 Ok(None)
             }
             _ => bail!("status {status}"),
         }
+    }
+
+    /// It found who serves it.
+    pub fn served_by(&self, target: &Target) {
+        let mut desk = self.worker.desk.open();
+        *desk.0.edges.entry(target.authority.clone()).or_default() += 1;
     }
 
     fn now(&self) -> Moment {
@@ -333,12 +369,13 @@ impl Viewer<'_> {
     }
 }
 
-fn broken(error: io::Error) -> anyhow::Error {
+/// What broke, without whose connection it was.
+pub fn broken(error: io::Error) -> anyhow::Error {
     anyhow!("the connection broke: {}", error.kind())
 }
 
 /// The same for every viewer, and without the tokens that URLs carry.
-fn without_url(error: transport::http::ClientError) -> anyhow::Error {
+pub fn without_url(error: transport::http::ClientError) -> anyhow::Error {
     match error {
         transport::http::ClientError::Connection { reason, .. } => anyhow!(reason),
         transport::http::ClientError::Timeout { .. } => anyhow!("no answer in time"),
@@ -349,7 +386,7 @@ fn without_url(error: transport::http::ClientError) -> anyhow::Error {
 /// More than any honest chain: redirector, then an edge that is full.
 const MAX_REDIRECTS: usize = 5;
 /// A server that has not answered by then is as good as gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Several frames of a fast stream in one call, and still within a core's second cache.
 const READ_BYTES: usize = 128 << 10;
 /// Reads between looks at what else came: a look costs as much as a read.
