@@ -186,6 +186,7 @@ fn record(number: usize, origin: &NodeId) -> StreamRecord {
         started_ms: 0,
         tracks: vec![],
         bitrate_bps: 2_000_000,
+        peak_bps: 0,
         publisher: String::new(),
     }
 }

@@ -9,6 +9,7 @@ pub mod stream;
 pub mod sample;
 pub mod plan;
 pub mod token;
+pub mod hls;
 pub mod usage;
 pub mod store;
 pub mod agent;

@@ -79,7 +79,15 @@ pub struct StreamPlan {
     pub origin: NodeId,
     /// Nodes to take it from, best first; the origin when empty.
     pub parents: Vec<NodeId>,
+    /// All streams that a player of this one may switch between, itself among them, whether on air
+    /// or not; itself alone when empty. At most [`MAX_RUNGS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<StreamKey>,
 }
+
+/// Streams that one player may switch between: ladders have three to six, and a session's token
+/// names them all.
+pub const MAX_RUNGS: usize = 8;
 
 /// An order to cut off a stream's publisher and refuse it until a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +190,7 @@ mod tests {
             key: key(name),
             origin: id("origin"),
             parents,
+            rungs: Vec::new(),
         }
     }
 

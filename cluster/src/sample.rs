@@ -213,6 +213,7 @@ mod tests {
             codec_string: "avc1.640028".into(),
             width: 1920,
             height: 1080,
+            frame_rate_milli: 59_940,
             sample_rate: 0,
         };
         StreamRecord {
@@ -222,6 +223,7 @@ mod tests {
             started_ms: 10_000 - i as u64,
             tracks: vec![track; 2],
             bitrate_bps: 8_000_000,
+            peak_bps: 10_000_000,
             publisher: "[2001:db8::1]:50000".into(),
         }
     }

@@ -106,6 +106,9 @@ pub struct StreamRecord {
     pub tracks: Vec<TrackRecord>,
     /// Bits per second taken in, over the last seconds.
     pub bitrate_bps: u64,
+    /// Bits per second of its busiest segment lately; 0 until one has ended.
+    #[serde(default)]
+    pub peak_bps: u64,
     /// The publisher's address.
     pub publisher: String,
 }
@@ -121,6 +124,9 @@ pub struct TrackRecord {
     pub width: u32,
     /// Pixels; 0 for audio.
     pub height: u32,
+    /// Frames in a thousand seconds (29970); 0 when unknown, and for audio.
+    #[serde(default)]
+    pub frame_rate_milli: u32,
     /// Hertz; 0 for video.
     pub sample_rate: u32,
 }

@@ -20,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-pub use claims::{Action, Attempt, Claims, InvalidPattern, Pattern};
+pub use claims::{Action, Attempt, Claims, InvalidPattern, MAX_SID, Pattern, is_sid};
 pub use gate::{Audience, Config, Demand, Gate, KeyConfig};
 
 /// Longest token: a dozen edge names fit, and a URL with it stays below what proxies take (8 KiB).
@@ -184,6 +184,11 @@ impl Key {
     }
 }
 
+/// A session id that nobody can guess: 128 random bits.
+pub fn new_sid() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<u128>().to_ne_bytes())
+}
+
 fn decode_json<T: for<'a> Deserialize<'a>>(part: &str) -> Result<T, Refusal> {
     let json = URL_SAFE_NO_PAD
         .decode(part)
@@ -222,6 +227,8 @@ pub enum Refusal {
     Edge,
     /// For another client.
     Client,
+    /// Shown as a session, and names none.
+    NoSession,
 }
 
 impl Refusal {
@@ -241,6 +248,7 @@ impl Refusal {
             Self::Stream => "token_stream",
             Self::Edge => "token_edge",
             Self::Client => "token_client",
+            Self::NoSession => "token_no_session",
         }
     }
 }

@@ -218,6 +218,7 @@ impl Registry {
                     .map(record)
                     .collect(),
                 bitrate_bps: live.rate.bps,
+                peak_bps: 0,
                 publisher: live.publisher.clone(),
             })
         });
@@ -418,6 +419,7 @@ fn record(track: &TrackConfig) -> TrackRecord {
         codec_string: info.codec_string,
         width: info.width,
         height: info.height,
+        frame_rate_milli: 0,
         sample_rate: info.sample_rate,
     }
 }

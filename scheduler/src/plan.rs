@@ -23,6 +23,7 @@ pub fn plan<'a>(
         key: record.key.clone(),
         origin: record.origin.clone(),
         parents: Vec::new(),
+        rungs: Vec::new(),
     };
     let lists = (
         nodes.map(state).collect(),

@@ -39,6 +39,7 @@ pub(super) fn record(key: &str) -> StreamRecord {
         started_ms: 1,
         tracks: Vec::new(),
         bitrate_bps: 0,
+        peak_bps: 0,
         publisher: String::new(),
     }
 }

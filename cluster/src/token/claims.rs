@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{Refusal, SKEW_S};
 use crate::node::{NodeId, check_name, shortened};
+use crate::plan::MAX_RUNGS;
 use crate::stream::StreamKey;
 
 /// What a token says.
@@ -37,6 +38,23 @@ pub struct Claims {
     /// An entitlement for logs and hooks, opaque to Weir.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The viewer's session, at most [`MAX_SID`] of `A-Z a-z 0-9 _ -`: whoever shows one of the
+    /// same name is the same viewer.
+    #[serde(
+        default,
+        deserialize_with = "session_id",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub sid: Option<String>,
+}
+
+/// Longest session id: room for a UUID or a hash of somebody else's.
+pub const MAX_SID: usize = 64;
+
+/// Whether a text can name a session.
+pub fn is_sid(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=MAX_SID).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// What a token allows.
@@ -73,6 +91,7 @@ impl Claims {
             edges: None,
             client: None,
             label: None,
+            sid: None,
         }
     }
 
@@ -118,7 +137,8 @@ pub(super) fn prefix_of(client: IpAddr) -> IpNet {
         .trunc()
 }
 
-/// The streams a token is for: one, as `live/x`, or all of an application, as `live/*`.
+/// The streams a token is for: one, as `live/x`, all of an application, as `live/*`, or a few, as
+/// `live/x,live/x_480`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Pattern {
@@ -126,11 +146,16 @@ pub enum Pattern {
     One(StreamKey),
     /// All of this application.
     App(String),
+    /// These: 2 to [`MAX_RUNGS`], each once.
+    These(Vec<StreamKey>),
 }
 
 /// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a stream pattern: use app/name, or app/* for all of an application")]
+#[error(
+    "{0:?} is not a stream pattern: use app/name, app/* for all of an application, \
+     or 2 to {MAX_RUNGS} of app/name with commas between"
+)]
 pub struct InvalidPattern(String);
 
 impl Pattern {
@@ -138,9 +163,24 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let pattern = match text.strip_suffix("/*") {
             Some(app) => check_name(app).ok().map(|()| Self::App(app.into())),
+            None if text.contains(',') => these(text),
             None => StreamKey::parse(text).ok().map(Self::One),
         };
         pattern.ok_or_else(|| InvalidPattern(shortened(text)))
+    }
+
+    /// A stream with its rungs, as a plan has them: those beyond [`MAX_RUNGS`] are left out.
+    pub fn with_rungs(stream: &StreamKey, rungs: &[StreamKey]) -> Self {
+        let mut keys = vec![stream.clone()];
+        for rung in rungs {
+            if keys.len() < MAX_RUNGS && !keys.contains(rung) {
+                keys.push(rung.clone());
+            }
+        }
+        match keys.len() {
+            1 => Self::One(stream.clone()),
+            _ => Self::These(keys),
+        }
     }
 
     /// Whether the stream is one of these.
@@ -148,6 +188,7 @@ impl Pattern {
         match self {
             Self::One(key) => key == stream,
             Self::App(app) => app == stream.app(),
+            Self::These(keys) => keys.contains(stream),
         }
     }
 }
@@ -170,6 +211,10 @@ impl fmt::Display for Pattern {
         match self {
             Self::One(key) => f.write_str(key.as_str()),
             Self::App(app) => write!(f, "{app}/*"),
+            Self::These(keys) => keys.iter().enumerate().try_for_each(|(at, key)| {
+                let comma = if at > 0 { "," } else { "" };
+                write!(f, "{comma}{key}")
+            }),
         }
     }
 }
@@ -178,6 +223,27 @@ impl Serialize for Pattern {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
+}
+
+/// A list of streams, if the text is one.
+fn these(text: &str) -> Option<Pattern> {
+    let mut keys = Vec::new();
+    for part in text.split(',') {
+        let key = StreamKey::parse(part).ok()?;
+        if keys.len() == MAX_RUNGS || keys.contains(&key) {
+            return None;
+        }
+        keys.push(key);
+    }
+    Some(Pattern::These(keys))
+}
+
+fn session_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let sid = Option::<String>::deserialize(from)?;
+    if sid.as_deref().is_some_and(|sid| !is_sid(sid)) {
+        return Err(de::Error::custom("not a session id"));
+    }
+    Ok(sid)
 }
 
 /// A NumericDate (RFC 7519 section 2) in whole seconds: other signers write `1700000000.25` too.

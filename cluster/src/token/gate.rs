@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::claims::prefix_of;
-use super::{Action, Attempt, Claims, KeyError, Keys, Refusal};
+use super::{Action, Attempt, Claims, KeyError, Keys, Pattern, Refusal};
 use crate::config::Secret;
 use crate::stream::StreamKey;
 
@@ -34,6 +34,9 @@ pub struct Config {
     /// How long a viewer may take from being redirected to joining the edge.
     /// It limits joining, not watching.
     pub ttl: transport::config::Duration,
+    /// How long an HLS viewer may watch from joining on, at any edges: its session, which all
+    /// playlist addresses carry, ends then and the player must ask again.
+    pub session_max: transport::config::Duration,
     /// Bind the token of a redirect to the viewer's network (IPv4 /24, IPv6 /48).
     /// It stops the sharing of links, and it refuses viewers who change networks on the way or
     /// reach the scheduler by IPv6 and the edge by IPv4.
@@ -81,6 +84,7 @@ impl Default for Config {
             publish: Demand::Required,
             play: Audience::Redirected,
             ttl: transport::config::Duration::from_secs(300),
+            session_max: transport::config::Duration::from_secs(24 * 3600),
             bind_client: false,
         }
     }
@@ -93,6 +97,7 @@ pub struct Gate {
     publish: Demand,
     play: Audience,
     ttl: Duration,
+    session_max: Duration,
     bind_client: bool,
 }
 
@@ -110,6 +115,7 @@ impl Gate {
             publish,
             play,
             ttl,
+            session_max,
             bind_client,
             ..
         } = config;
@@ -118,6 +124,7 @@ impl Gate {
             publish,
             play,
             ttl: ttl.get(),
+            session_max: session_max.get(),
             bind_client,
         })
     }
@@ -152,6 +159,35 @@ impl Gate {
         Claims {
             client,
             ..Claims::new(stream.clone().into(), Action::Play, exp_s)
+        }
+    }
+
+    /// The claims of a new HLS session: leave to play these streams at any edge until the
+    /// session's own maximum, with the limits of the token that it joined by.
+    /// `sid` is [`super::new_sid`]'s or passed [`super::is_sid`].
+    pub fn session_claims(
+        &self,
+        streams: Pattern,
+        sid: String,
+        join: Option<&Claims>,
+        now_s: u64,
+    ) -> Claims {
+        debug_assert!(super::is_sid(&sid));
+        let exp_s = now_s.saturating_add(self.session_max.as_secs());
+        Claims {
+            client: join.and_then(|join| join.client),
+            label: join.and_then(|join| join.label.clone()),
+            sid: Some(sid),
+            ..Claims::new(streams, Action::Play, exp_s)
+        }
+    }
+
+    /// The claims of a token shown as a session (`?session=`), whose `sid` is there.
+    pub fn session(&self, token: &str, what: &Attempt<'_>, now_s: u64) -> Result<Claims, Refusal> {
+        let claims = self.keys.verify(token, what, now_s)?;
+        match claims.sid {
+            Some(_) => Ok(claims),
+            None => Err(Refusal::NoSession),
         }
     }
 

@@ -64,6 +64,7 @@ fn a_signed_token_is_verified_with_all_its_claims() {
         edges: Some(vec![id("edge-1"), id("edge-2")]),
         client: Some("203.0.113.0/24".parse().unwrap()),
         label: Some("gold".into()),
+        sid: Some(new_sid()),
         ..claims()
     };
     for claims in [claims(), full] {
@@ -79,6 +80,19 @@ fn claims_decide_what_a_token_allows() {
         (json!({}), Ok(())),
         (json!({"stream": "live/*"}), Ok(())),
         (json!({"stream": "live/y"}), Err(Refusal::Stream)),
+        (json!({"stream": "live/y,live/x"}), Ok(())),
+        (json!({"stream": "live/y,live/z"}), Err(Refusal::Stream)),
+        (json!({"stream": "live/x,live/x"}), Err(Refusal::Malformed)),
+        (json!({"stream": "live/x,"}), Err(Refusal::Malformed)),
+        (json!({"stream": "live/x,live/*"}), Err(Refusal::Malformed)),
+        (
+            json!({"stream": "live/1,live/2,live/3,live/4,live/5,live/6,live/7,live/x"}),
+            Ok(()),
+        ),
+        (
+            json!({"stream": "live/0,live/1,live/2,live/3,live/4,live/5,live/6,live/7,live/x"}),
+            Err(Refusal::Malformed),
+        ),
         (json!({"stream": "vod/*"}), Err(Refusal::Stream)),
         (json!({"stream": "liv/*"}), Err(Refusal::Stream)),
         (json!({"stream": "*"}), Err(Refusal::Malformed)),
@@ -106,6 +120,13 @@ fn claims_decide_what_a_token_allows() {
         (json!({"client": "2001:db8::/48"}), Err(Refusal::Client)),
         (json!({"client": "anything"}), Err(Refusal::Malformed)),
         (json!({"iat": NOW_S, "sub": "somebody"}), Ok(())),
+        (json!({"sid": "a-session_1"}), Ok(())),
+        (json!({"sid": "s".repeat(64)}), Ok(())),
+        (json!({"sid": "s".repeat(65)}), Err(Refusal::Malformed)),
+        (json!({"sid": ""}), Err(Refusal::Malformed)),
+        (json!({"sid": "a.b"}), Err(Refusal::Malformed)),
+        (json!({"sid": 1}), Err(Refusal::Malformed)),
+        (json!({"sid": null}), Ok(())),
     ];
     for (change, expect) in rows {
         let mut body = base.clone();
@@ -382,6 +403,85 @@ fn a_redirect_may_bind_the_viewers_network() {
 }
 
 #[test]
+fn a_session_covers_the_rungs_at_every_edge_until_its_own_maximum() {
+    let config = Config {
+        session_max: transport::config::Duration::from_secs(7200),
+        ..Config::default()
+    };
+    let gate = Gate::load(&config, &Secret::new("a cluster")).unwrap();
+    let join = Claims {
+        edges: Some(vec![id("edge-9")]),
+        client: Some("203.0.113.0/24".parse().unwrap()),
+        label: Some("gold".into()),
+        ..claims()
+    };
+    let streams = Pattern::with_rungs(&key("live/x"), &[key("live/x"), key("live/x_480")]);
+    let claims = gate.session_claims(streams, new_sid(), Some(&join), NOW_S);
+    let token = gate.sign(&claims);
+    let rows = [
+        ("live/x", "203.0.113.7", 7199, Ok(())),
+        ("live/x_480", "203.0.113.7", 0, Ok(())),
+        ("live/x_240", "203.0.113.7", 0, Err(Refusal::Stream)),
+        ("live/x", "198.51.100.7", 0, Err(Refusal::Client)),
+        (
+            "live/x",
+            "203.0.113.7",
+            7200 + SKEW_S,
+            Err(Refusal::Expired),
+        ),
+    ];
+    for (stream, client, after_s, expect) in rows {
+        let (stream, node) = (key(stream), id("edge-1"));
+        let what = Attempt {
+            action: Action::Play,
+            stream: &stream,
+            node: Some(&node),
+            client: client.parse().unwrap(),
+        };
+        let session = gate.session(&token, &what, NOW_S + after_s);
+        let said =
+            session.map(|s| assert_eq!((s.sid, s.label), (claims.sid.clone(), join.label.clone())));
+        assert_eq!(said, expect, "{stream} {client} {after_s}");
+    }
+}
+
+#[test]
+fn a_token_that_names_no_session_is_none() {
+    let gate = Gate::load(&Config::default(), &Secret::new("a cluster")).unwrap();
+    let stream = key("live/x");
+    let what = Attempt {
+        action: Action::Play,
+        stream: &stream,
+        node: None,
+        client: "203.0.113.7".parse().unwrap(),
+    };
+    let token = gate.sign(&claims());
+    assert_eq!(gate.session(&token, &what, NOW_S), Err(Refusal::NoSession));
+}
+
+#[test]
+fn session_ids_are_valid_and_differ() {
+    let (one, two) = (new_sid(), new_sid());
+    assert!(is_sid(&one) && is_sid(&two) && one != two, "{one} {two}");
+}
+
+#[test]
+fn a_session_with_the_longest_rungs_is_not_too_long() {
+    let rungs: Vec<_> = (0..9)
+        .map(|i| key(&format!("{}/{i:064}", "a".repeat(64))))
+        .collect();
+    let streams = Pattern::with_rungs(&rungs[0], &rungs);
+    assert_eq!(Pattern::parse(&streams.to_string()), Ok(streams.clone()));
+    let claims = Claims {
+        stream: streams,
+        client: Some("2001:db8::/48".parse().unwrap()),
+        sid: Some("s".repeat(MAX_SID)),
+        ..claims()
+    };
+    assert!(keys().sign(&claims).len() <= MAX_BYTES);
+}
+
+#[test]
 fn a_redirects_token_with_twelve_edges_is_not_too_long() {
     let edges = (0..12).map(|i| id(&format!("{i:064}"))).collect();
     let claims = Claims {
@@ -417,7 +517,7 @@ proptest! {
     }
 
     #[test]
-    fn any_pattern_reads_as_it_was_written(text in "[a-c./*-]{0,12}") {
+    fn any_pattern_reads_as_it_was_written(text in "[a-c./*,-]{0,12}") {
         if let Ok(pattern) = Pattern::parse(&text) {
             prop_assert_eq!(pattern.to_string(), text);
         }

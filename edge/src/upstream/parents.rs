@@ -260,6 +260,7 @@ mod tests {
             key: key.clone(),
             origin: id("o1"),
             parents: parents.iter().map(|parent| id(parent)).collect(),
+            rungs: Vec::new(),
         };
         let nodes = vec![
             node("o1", Role::Origin, Health::Up),

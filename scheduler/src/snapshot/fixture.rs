@@ -49,6 +49,7 @@ pub(crate) fn stream(key: &str, origin: &str) -> StreamRecord {
         started_ms: 0,
         tracks: Vec::new(),
         bitrate_bps: 1_000_000,
+        peak_bps: 0,
         publisher: String::new(),
     }
 }
