@@ -13,3 +13,5 @@ pub mod amf;
 pub mod flv;
 
 pub mod mp4;
+
+pub mod segment;

@@ -32,6 +32,14 @@ impl Catalog {
         self.track(TrackId::AUDIO)
     }
 
+    /// The track whose frames open groups and cut segments: video, else audio.
+    pub fn leading(&self) -> TrackId {
+        match self.video() {
+            Some(_) => TrackId::VIDEO,
+            None => TrackId::AUDIO,
+        }
+    }
+
     /// Puts a track in place of the one with its id; true when that changed anything.
     pub fn set(&mut self, config: TrackConfig) -> bool {
         match self.tracks.iter_mut().find(|track| track.id == config.id) {
