@@ -161,6 +161,16 @@ impl TrackConfig {
             }),
         }
     }
+
+    /// How many samples, at the track's sample rate, this packet of sound lasts; none where
+    /// neither record nor packet says so.
+    pub fn samples(&self, payload: &[u8]) -> Option<u32> {
+        match self.codec {
+            Codec::Aac => aac::samples(&self.record).ok(),
+            Codec::Opus => opus::samples(payload),
+            _ => None,
+        }
+    }
 }
 
 /// What a configuration record tells; numbers are 0 where they do not apply or are not said.

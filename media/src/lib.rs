@@ -15,3 +15,5 @@ pub mod flv;
 pub mod mp4;
 
 pub mod segment;
+
+pub mod fmp4;

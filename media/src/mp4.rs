@@ -6,6 +6,7 @@
 
 mod entry;
 mod read;
+pub(crate) mod track;
 mod write;
 
 pub use read::read;

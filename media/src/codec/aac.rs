@@ -23,6 +23,29 @@ pub(super) fn info(record: &[u8]) -> Result<Info, Error> {
     })
 }
 
+/// Samples of a packet at the rate that is played (ISO 14496-3 4.4.1, 4.6.18.2.5): the core's, twice
+/// as many under explicit SBR.
+pub(super) fn samples(record: &[u8]) -> Result<u32, Error> {
+    let mut bits = Bits::new(record);
+    let mut object = object_type(&mut bits)?;
+    let core = sampling_rate(&mut bits)?;
+    let mut played = core;
+    channels(bits.read(4)?)?;
+    if matches!(object, SBR | PS) {
+        played = sampling_rate(&mut bits)?;
+        object = object_type(&mut bits)?;
+    }
+    // Encoders may leave the rest out when it is all zeros.
+    let short = bits.bit().unwrap_or(false);
+    let samples = match (object, short) {
+        (LOW_DELAY | ENHANCED_LOW_DELAY, false) => 512,
+        (LOW_DELAY | ENHANCED_LOW_DELAY, true) => 480,
+        (_, false) => 1024,
+        (_, true) => 960,
+    };
+    Ok(if played > core { 2 * samples } else { samples })
+}
+
 fn object_type(bits: &mut Bits<'_>) -> Result<u32, Error> {
     match bits.read(5)? {
         0 => Err(Error::Invalid("AAC object type 0")),
@@ -63,6 +86,12 @@ const RATES: [u32; 13] = [
 
 /// Object type of explicit spectral band replication.
 const SBR: u32 = 5;
+
+/// Object type of AAC-LD.
+const LOW_DELAY: u32 = 23;
+
+/// Object type of AAC-ELD.
+const ENHANCED_LOW_DELAY: u32 = 39;
 
 /// Object type of explicit parametric stereo.
 const PS: u32 = 29;

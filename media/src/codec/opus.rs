@@ -25,5 +25,25 @@ pub(super) fn info(record: &[u8]) -> Result<Info, Error> {
     })
 }
 
+/// Samples of a packet at 48 kHz (RFC 6716 3.1, 3.2); none in an empty or malformed one.
+pub(super) fn samples(packet: &[u8]) -> Option<u32> {
+    let toc = *packet.first()?;
+    let frame = match toc >> 3 {
+        silk @ 0..12 => [480, 960, 1920, 2880][usize::from(silk % 4)],
+        hybrid @ 12..16 => [480, 960][usize::from(hybrid % 2)],
+        celt => [120, 240, 480, 960][usize::from(celt % 4)],
+    };
+    let frames = match toc & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => u32::from(*packet.get(1)? & 63),
+    };
+    let samples = frame * frames;
+    (1..=LONGEST).contains(&samples).then_some(samples)
+}
+
+/// Samples of the longest packet, 120 ms.
+const LONGEST: u32 = 5760;
+
 /// Bytes after the magic: version, channels, pre-skip, input rate, gain, mapping family.
 const LENGTH: usize = 11;

@@ -264,3 +264,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn packets_of_sound_say_how_long_they_last() {
+    let check = |codec, record: &str, packet: &[u8], expect| {
+        let record = if codec == Codec::Opus {
+            OPUS_HEAD
+        } else {
+            record
+        };
+        let samples = TrackConfig::new(codec, hex(record)).samples(packet);
+        assert_eq!(samples, expect, "{codec:?} {record} {packet:02x?}");
+    };
+    check(Codec::Aac, "1190", b"", Some(1024));
+    check(Codec::Aac, "1194", b"", Some(960)); // frameLengthFlag
+    check(Codec::Aac, "119056e500", b"", Some(1024)); // implicit SBR: the core's rate
+    check(Codec::Aac, "2b11 88 00", b"", Some(2048)); // SBR said first, 24 kHz and 48 kHz
+    check(Codec::Aac, "b990 00", b"", Some(512)); // AAC-LD
+    check(Codec::Aac, "", b"", None);
+    check(Codec::Opus, "", &[0x00, 1], Some(480)); // SILK, 10 ms
+    check(Codec::Opus, "", &[0x18], Some(2880)); // SILK, 60 ms
+    check(Codec::Opus, "", &[0x68], Some(960)); // hybrid, 20 ms
+    check(Codec::Opus, "", &[0xfc], Some(960)); // CELT, 20 ms
+    check(Codec::Opus, "", &[0xfd], Some(1920)); // two of them
+    check(Codec::Opus, "", &[0xe3, 0x85], Some(600)); // five of 2.5 ms, VBR
+    check(Codec::Opus, "", &[0xe3], None);
+    check(Codec::Opus, "", &[0x1b, 3], None); // 180 ms
+    check(Codec::Opus, "", b"", None);
+    check(Codec::Mp3, "", b"x", None);
+}

@@ -1,14 +1,13 @@
 //! Frames to a file: index first, one chunk per sample, in the order given.
 
-use super::{Error, entry};
+use super::{Error, track};
 use crate::codec::{Catalog, TrackConfig};
 use crate::frame::{Frame, Kind};
 use crate::timestamp::Timestamp;
 use bytes::{BufMut, Bytes, BytesMut};
 use mp4_atom::{
-    Co64, Ctts, CttsEntry, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode, FourCC, Ftyp,
-    Hdlr, Mdhd, Mdia, Minf, Moov, Mvhd, Smhd, Stbl, Stsc, StscEntry, Stsd, Stss, Stsz, StszSamples,
-    Stts, SttsEntry, Tkhd, Trak, Url, Vmhd,
+    Co64, Ctts, CttsEntry, Edts, Elst, ElstEntry, Encode, FourCC, Ftyp, Moov, Mvhd, Stbl, Stsc,
+    StscEntry, Stss, Stsz, StszSamples, Stts, SttsEntry, Trak,
 };
 
 /// Writes a file whose presentation starts with the frame that is shown or heard first.
@@ -102,56 +101,14 @@ impl<'a> Track<'a> {
             .map(|run| u64::from(run.sample_count) * u64::from(run.sample_delta))
             .sum();
         let edts = self.edit(movie_start, duration);
-        let info = self.config.info()?;
-        let video = self.config.codec.is_video();
-        let tkhd = Tkhd {
-            track_id: number,
-            duration: edts
-                .elst
-                .iter()
-                .flat_map(|l| &l.entries)
-                .map(|e| e.segment_duration)
-                .sum(),
-            enabled: true,
-            in_movie: true,
-            volume: u8::from(!video).into(),
-            width: u16::try_from(info.width).unwrap_or(u16::MAX).into(),
-            height: u16::try_from(info.height).unwrap_or(u16::MAX).into(),
-            ..Default::default()
-        };
-        let (handler, name) = if video {
-            (b"vide", "video")
-        } else {
-            (b"soun", "sound")
-        };
-        let hdlr = Hdlr {
-            handler: FourCC::new(handler),
-            name: name.into(),
-        };
-        let mdhd = Mdhd {
-            timescale: SCALE,
-            duration,
-            language: "und".into(),
-            ..Mdhd::default()
-        };
-        let minf = Minf {
-            vmhd: video.then(Vmhd::default),
-            smhd: (!video).then(Smhd::default),
-            dinf: Dinf {
-                dref: Dref {
-                    entries: vec![DrefEntry::Url(Url::default())],
-                },
-            },
-            stbl: self.table(stts, base)?,
-            ..Default::default()
-        };
-        let mdia = Mdia { mdhd, hdlr, minf };
-        Ok(Trak {
-            tkhd,
-            edts: Some(edts),
-            mdia,
-            ..Default::default()
-        })
+        let presented = edts.elst.iter().flat_map(|list| &list.entries);
+        let presented = presented.map(|edit| edit.segment_duration).sum();
+        let stbl = self.table(stts, base)?;
+        let mut trak = track::describe(self.config, number, SCALE, stbl)?;
+        trak.tkhd.duration = presented;
+        trak.mdia.mdhd.duration = duration;
+        trak.edts = Some(edts);
+        Ok(trak)
     }
 
     fn table(&self, stts: Stts, base: u64) -> Result<Stbl, Error> {
@@ -175,9 +132,6 @@ impl<'a> Track<'a> {
         let reordered = offsets.iter().any(|run| run.sample_offset != 0);
         let sizes = frames().map(|frame| frame.payload.len() as u32).collect();
         Ok(Stbl {
-            stsd: Stsd {
-                codecs: vec![entry::write(self.config)?],
-            },
             stts,
             ctts: reordered.then_some(Ctts { entries: offsets }),
             stss: (keys.len() < self.samples.len()).then_some(Stss { entries: keys }),
