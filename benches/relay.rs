@@ -197,7 +197,13 @@ fn runtime() -> tokio::runtime::Runtime {
 fn endpoint() -> quic::Endpoint {
     let identity =
         Identity::from_secret("a secret of the benchmarks", "bench").expect("long enough");
-    quic::endpoint(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &identity).expect("an endpoint")
+    let settings = relay::congestion::controlled(quic::transport());
+    quic::endpoint_with(
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        &identity,
+        settings,
+    )
+    .expect("an endpoint")
 }
 
 fn weir_origin(server: quic::Endpoint, stop: CancellationToken) -> Feed {

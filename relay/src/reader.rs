@@ -32,9 +32,9 @@ pub enum Start {
     After(u64, u64, u32),
 }
 
-/// What a reader meets.
+/// What a reader meets; `Item<()>` for one that finds the frames in their groups itself.
 #[derive(Clone, Debug)]
-pub enum Item {
+pub enum Item<F = Frame> {
     /// The following frames are of this group.
     Group(Group),
     /// The next frame.
@@ -42,7 +42,7 @@ pub enum Item {
         /// Its number in the group.
         number: u32,
         /// The frame; its payload is the group's.
-        frame: Frame,
+        frame: F,
     },
     /// The rest of this group, or whole groups, are lost; a group comes next.
     Gap,
@@ -75,7 +75,7 @@ enum Loss {
 }
 
 enum Step {
-    Item(Item),
+    Item(Item<()>),
     Again,
     Wait,
     /// Wait too, but not for long: newer frames are there.
@@ -97,6 +97,26 @@ impl Reader {
 
     /// The next item; `None` once the track ended and all was read.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        self.poll_place(cx).map(|item| match item? {
+            Item::Group(group) => Some(Item::Group(group)),
+            Item::Frame { number, .. } => {
+                let frame = self.frame(number).expect("it was there just now");
+                Some(Item::Frame { number, frame })
+            }
+            Item::Gap => Some(Item::Gap),
+        })
+    }
+
+    fn frame(&self, number: u32) -> Option<Frame> {
+        match &self.position {
+            Position::In(group, _) => group.frame(number as usize),
+            _ => None,
+        }
+    }
+
+    /// The next item, without touching a frame's payload: readers on several cores share nothing
+    /// that is written per frame.
+    pub fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<()>>> {
         loop {
             let stalled = match self.step(self.patience.is_over()) {
                 Step::Item(item) => {
@@ -122,6 +142,11 @@ impl Reader {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// Waits for the next item as [`Self::poll_place`] gives it. Cancel-safe.
+    pub async fn next_place(&mut self) -> Option<Item<()>> {
+        std::future::poll_fn(|cx| self.poll_place(cx)).await
+    }
+
     /// Goes to the beginning of the newest group, which is the next item; false when the reader is
     /// in it already.
     pub fn skip_to_latest(&mut self) -> bool {
@@ -143,9 +168,10 @@ impl Reader {
             .track
             .latest()
             .filter(|g| self.key().is_some_and(|k| k.epoch == g.key().epoch));
-        let newest = newest
-            .and_then(|group| group.frame(group.len() - 1))
-            .map(|frame| frame.dts);
+        let newest = newest.and_then(|group| {
+            let frame = group.frames(group.len() - 1).next();
+            frame.map(|frame| frame.dts)
+        });
         let (Some(newest), Some(own)) = (newest, self.last_dts) else {
             return Duration::ZERO;
         };
@@ -171,11 +197,11 @@ impl Reader {
             Position::In(group, number) => {
                 // Asked before looking for the frame: what is there afterwards is all.
                 let end = group.end();
-                if let Some(frame) = group.frame(*number as usize) {
+                if let Some(frame) = group.frames(*number as usize).next() {
                     self.last_dts = Some(frame.dts);
                     let item = Item::Frame {
                         number: *number,
-                        frame,
+                        frame: (),
                     };
                     *number += 1;
                     return Step::Item(item);

@@ -37,7 +37,7 @@ pub(super) struct Writer {
     track: Consumer,
     reader: Reader,
     /// An item that was waited for and not yet taken.
-    next: Option<Item>,
+    next: Option<Item<()>>,
     over: bool,
     /// The group that is read, and how many of its frames were.
     group: Option<(Group, u32)>,
@@ -137,7 +137,7 @@ impl Writer {
         if self.over {
             return std::future::pending().await;
         }
-        self.next = self.reader.next().await;
+        self.next = self.reader.next_place().await;
         self.over = self.next.is_none();
     }
 
@@ -190,7 +190,7 @@ impl Writer {
             let item = match self.next.take() {
                 Some(item) => item,
                 None if self.over => return,
-                None => match self.reader.poll_next(&mut cx) {
+                None => match self.reader.poll_place(&mut cx) {
                     Poll::Ready(Some(item)) => item,
                     Poll::Ready(None) => {
                         self.over = true;
@@ -203,12 +203,14 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, item: Item) {
+    fn take(&mut self, item: Item<()>) {
         match (item, &mut self.group) {
             (Item::Group(group), current) => *current = Some((group, 0)),
-            (Item::Frame { number, frame }, Some((group, read))) => {
+            (Item::Frame { number, .. }, Some((group, read))) => {
+                let frame = group.frames(number as usize).next();
+                let frame = frame.expect("the reader saw it");
                 for row in &mut self.rows {
-                    row.log.append(group, number, &frame);
+                    row.log.append(group, number, frame);
                 }
                 *read = number + 1;
             }
