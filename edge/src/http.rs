@@ -233,7 +233,8 @@ impl Public {
         };
         let viewer = place.watch(Protocol::WebSocket, joined.lease);
         let upgrade = on_upgrade(request);
-        self.drain.spawn(websocket::serve(upgrade, tags, viewer));
+        let playing = websocket::serve(upgrade, tags, viewer, self.terms);
+        self.drain.spawn(playing);
         answer.map(|()| empty())
     }
 

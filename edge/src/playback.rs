@@ -3,6 +3,8 @@
 pub mod timeline;
 pub mod scribe;
 pub mod dropped;
+pub mod lag;
+pub mod shed;
 pub mod tags;
 pub mod flv;
 pub mod websocket;

@@ -273,7 +273,11 @@ mod tests {
             reference: 7,
             ..Dropped::default()
         };
-        viewer.sent(&Filled { bytes: 10, dropped });
+        viewer.sent(&Filled {
+            bytes: 10,
+            dropped,
+            ..Filled::default()
+        });
         viewer.close(Closed::Stalled);
         drop(viewer);
         let counts = (

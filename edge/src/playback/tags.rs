@@ -2,22 +2,24 @@
 //!
 //! What a scribe writes around the payloads, which are the group's own bytes; heads and trailers are gathered in one
 //! small buffer. It starts with the newest group from its key frame on, or where an earlier connection ended.
-//! A viewer too far behind goes on at the newest key frame: sound and picture jump together, tags stay whole.
+//! A viewer too far behind loses pictures (see `shed`), and goes on at the newest key frame when sound alone is too
+//! much; tags stay whole.
 //! Leaves out when to write and how: that is the protocol's.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use media::frame::Frame;
-use relay::group::Group;
+use media::frame::{Frame, TrackId};
+use relay::group::{FRAME_COST, GROUP_COST, Group};
 use relay::reader::{Item, Reader, Start};
 use relay::track::Consumer;
 
 use super::dropped::Dropped;
+use super::lag::Lag;
 use super::scribe::Scribe;
+use super::shed::{Judged, Shed};
 use super::{Options, Resume, Terms};
 
 /// Writes one viewer's stream.
@@ -25,9 +27,15 @@ use super::{Options, Resume, Terms};
 pub struct Tags {
     track: Consumer,
     reader: Reader,
-    skip_after: Duration,
+    shed: Shed,
     scribe: Scribe,
     group: Option<Place>,
+    /// What was left out since the last filling.
+    dropped: Dropped,
+    /// Something was left out since the viewer was told where it is.
+    lost: bool,
+    /// A picture was written, or sound where there are none.
+    completed: bool,
     /// Heads and trailers on their way into pieces.
     scratch: BytesMut,
     exhausted: bool,
@@ -38,8 +46,10 @@ pub struct Tags {
 pub struct Filled {
     /// Bytes appended.
     pub bytes: usize,
-    /// Frames that were skipped before them.
+    /// Frames that were left out.
     pub dropped: Dropped,
+    /// Whether a picture is among them, or sound where there are no pictures.
+    pub completed: bool,
 }
 
 impl Tags {
@@ -61,9 +71,12 @@ impl Tags {
         Self {
             reader: Reader::new(track.clone(), start),
             track,
-            skip_after: terms.skip_after,
+            shed: Shed::new(Lag::bound(&terms)),
             scribe: Scribe::new(&wish),
             group: None,
+            dropped: Dropped::default(),
+            lost: false,
+            completed: false,
             scratch: BytesMut::new(),
             exhausted: false,
         }
@@ -71,7 +84,7 @@ impl Tags {
 
     /// Appends whole tags, as many as are there and as one write should carry; `None` once the track ended.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Pieces) -> Poll<Option<Filled>> {
-        let dropped = self.catch_up();
+        self.catch_up();
         let before = out.remaining();
         let mut ended = false;
         self.exhausted = false;
@@ -92,7 +105,11 @@ impl Tags {
         match out.remaining() - before {
             0 if ended => Poll::Ready(None),
             0 => Poll::Pending,
-            bytes => Poll::Ready(Some(Filled { bytes, dropped })),
+            bytes => Poll::Ready(Some(Filled {
+                bytes,
+                dropped: std::mem::take(&mut self.dropped),
+                completed: std::mem::take(&mut self.completed),
+            })),
         }
     }
 
@@ -101,29 +118,46 @@ impl Tags {
         self.exhausted
     }
 
-    /// Goes to the newest group when too far behind, and counts the frames between.
-    fn catch_up(&mut self) -> Dropped {
-        let mut dropped = Dropped::default();
-        if self.reader.lag() <= self.skip_after {
-            return dropped;
-        }
-        let Some(place) = &self.group else {
-            return dropped;
+    /// Decides what is left out from here on.
+    fn catch_up(&mut self) {
+        let (Some(place), Some(newest)) = (&self.group, self.track.latest()) else {
+            return;
         };
-        if !self.reader.skip_to_latest() {
-            return dropped;
+        let here = place.group.key();
+        match self.shed.judge(self.lag(place), here, newest.key()) {
+            Judged::Same => {}
+            Judged::Sheds if self.scribe.has_pictures() => self.dropped.skips += 1,
+            Judged::Sheds | Judged::Hopeless => self.skip_to_latest(),
         }
-        dropped.skips = 1;
+    }
+
+    fn lag(&self, place: &Place) -> Lag {
+        let here = place.group.bytes().saturating_sub(place.bytes);
+        let mut bytes = here as u64;
+        let mut next = self.track.next_after(place.group.key());
+        while let Some(group) = next {
+            bytes += group.bytes() as u64;
+            next = self.track.next_after(group.key());
+        }
+        let ms = self.reader.lag().as_millis() as u64;
+        Lag { ms, bytes }
+    }
+
+    /// Goes to the newest group and counts the frames between.
+    fn skip_to_latest(&mut self) {
+        let Some(place) = self.group.as_ref().filter(|_| self.reader.skip_to_latest()) else {
+            return;
+        };
+        self.dropped.skips += 1;
         let from = place.group.key();
         let newest = self.track.latest().map_or(from, |group| group.key());
         let rest = place.group.frames(place.read);
-        rest.for_each(|frame| dropped.frame(frame));
+        rest.for_each(|frame| self.dropped.frame(frame));
         let mut next = self.track.next_after(from);
         while let Some(group) = next.filter(|group| group.key() < newest) {
-            group.frames(0).for_each(|frame| dropped.frame(frame));
+            group.frames(0).for_each(|frame| self.dropped.frame(frame));
             next = self.track.next_after(group.key());
         }
-        dropped
     }
 
     fn write(&mut self, item: Item, out: &mut Pieces) {
@@ -132,8 +166,10 @@ impl Tags {
                 self.group = Some(Place {
                     group,
                     read: 0,
+                    bytes: GROUP_COST,
                     entered: false,
                 });
+                self.catch_up();
             }
             Item::Frame { number, frame } => self.frame(number, &frame, out),
             Item::Gap => {}
@@ -145,15 +181,24 @@ impl Tags {
             return;
         };
         place.read = number as usize + 1;
-        if !std::mem::replace(&mut place.entered, true) {
-            let config = self.scribe.enter(&place.group, number);
+        place.bytes += frame.payload.len() + FRAME_COST;
+        if !self.shed.keeps(place.group.key(), frame) {
+            self.dropped.frame(frame);
+            self.lost = true;
+            return;
+        }
+        let entered = std::mem::replace(&mut place.entered, true);
+        if !entered || std::mem::take(&mut self.lost) {
+            let config = (!entered).then(|| self.scribe.enter(&place.group, number));
             let now_ms = self.scribe.now_ms();
             let marks = self.scribe.marks();
             let mark = marks.then(|| self.scribe.mark(place.group.key(), number, now_ms));
+            self.lost = false;
             out.push(self.scratch.split().freeze());
-            out.push(config.unwrap_or_default());
+            out.push(config.flatten().unwrap_or_default());
             out.push(mark.unwrap_or_default());
         }
+        self.completed |= frame.track == TrackId::VIDEO || !self.scribe.has_pictures();
         let Some(envelope) = self.scribe.envelope(frame) else {
             return;
         };
@@ -171,6 +216,8 @@ struct Place {
     group: Group,
     /// How many frames of it were read.
     read: usize,
+    /// What these and the group count for.
+    bytes: usize,
     /// Whether what stands before its frames was written.
     entered: bool,
 }

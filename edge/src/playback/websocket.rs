@@ -14,31 +14,32 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use transport::http::{OnUpgrade, TokioIo};
 
-use super::tags::{Pieces, Tags};
+use super::Terms;
+use super::tags::{Filled, Pieces, Tags};
 use crate::viewer::{Closed, Viewer};
 use frame::{Code, head};
 
 /// Serves a viewer once its connection is upgraded, to the end.
-pub async fn serve(upgrade: OnUpgrade, tags: Tags, viewer: Viewer) {
+pub async fn serve(upgrade: OnUpgrade, tags: Tags, viewer: Viewer, terms: Terms) {
     match timeout(UPGRADE_WITHIN, upgrade).await {
-        Ok(Ok(socket)) => play(TokioIo::new(socket), tags, viewer).await,
+        Ok(Ok(socket)) => play(TokioIo::new(socket), tags, viewer, terms).await,
         Ok(Err(error)) => tracing::debug!(%error, "no websocket"),
         Err(_) => tracing::debug!("no websocket in time"),
     }
 }
 
 /// Plays over an upgraded connection.
-async fn play<S>(io: S, tags: Tags, mut viewer: Viewer)
+async fn play<S>(io: S, tags: Tags, mut viewer: Viewer, terms: Terms)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (read, write) = split(io);
     let (replies, owed) = mpsc::channel(MAX_REPLIES);
     let why = tokio::select! {
-        why = send(write, owed, tags, &mut viewer) => why,
+        why = send(write, owed, Playing::new(tags, terms), &mut viewer) => why,
         _ = listen(read, replies) => Closed::Left,
     };
     viewer.close(why);
@@ -76,7 +77,7 @@ type Reply = (Code, Bytes);
 async fn send<W>(
     mut write: W,
     mut replies: mpsc::Receiver<Reply>,
-    mut tags: Tags,
+    mut playing: Playing,
     viewer: &mut Viewer,
 ) -> Closed
 where
@@ -84,7 +85,7 @@ where
 {
     let mut message = Pieces::default();
     loop {
-        let filling = std::future::poll_fn(|cx| tags.poll_fill(cx, &mut message));
+        let filling = std::future::poll_fn(|cx| playing.tags.poll_fill(cx, &mut message));
         let written = tokio::select! {
             biased;
             Some((code, payload)) = replies.recv() => {
@@ -99,8 +100,11 @@ where
             filled = filling => match filled {
                 Some(filled) => {
                     viewer.sent(&filled);
+                    if playing.is_slow(&filled) {
+                        return Closed::Slow;
+                    }
                     let written = write_message(&mut write, Code::Binary, &mut message).await;
-                    rest(&tags, viewer.gathering()).await;
+                    rest(&playing.tags, viewer.gathering()).await;
                     written
                 }
                 None => {
@@ -116,6 +120,31 @@ where
             Err(error) if error.kind() == ErrorKind::TimedOut => return Closed::Stalled,
             Err(_) => return Closed::Left,
         }
+    }
+}
+
+/// What a viewer is given, and since when without a picture.
+struct Playing {
+    tags: Tags,
+    close_after: Duration,
+    pictured: Instant,
+}
+
+impl Playing {
+    fn new(tags: Tags, terms: Terms) -> Self {
+        Self {
+            tags,
+            close_after: terms.close_after,
+            pictured: Instant::now(),
+        }
+    }
+
+    /// Whether it took so long over what it was given before that it gets no pictures any more.
+    fn is_slow(&mut self, filled: &Filled) -> bool {
+        if filled.completed || self.tags.is_exhausted() {
+            self.pictured = Instant::now();
+        }
+        self.pictured.elapsed() >= self.close_after
     }
 }
 

@@ -33,6 +33,8 @@ struct Playing {
     rest: Rest,
     /// Since when the connection has had something to write; unset while it waits for the stream.
     owed: Option<Instant>,
+    /// When it last was given a picture, or had all there is.
+    pictured: Instant,
 }
 
 impl Body {
@@ -45,6 +47,7 @@ impl Body {
             terms,
             rest: Rest::default(),
             owed: Some(Instant::now()),
+            pictured: Instant::now(),
         };
         let body = Arc::new(Mutex::new(Some(playing)));
         drain.background(watch(Arc::downgrade(&body), terms.close_after));
@@ -94,7 +97,12 @@ impl Playing {
                     .poll_fill(&mut Context::from_waker(Waker::noop()), &mut self.pieces)
             };
             match filled {
-                Poll::Ready(Some(filled)) => self.viewer.sent(&filled),
+                Poll::Ready(Some(filled)) => {
+                    if filled.completed || self.tags.is_exhausted() {
+                        self.pictured = Instant::now();
+                    }
+                    self.viewer.sent(&filled);
+                }
                 Poll::Ready(None) => {
                     self.viewer.close(Closed::Ended);
                     return Poll::Ready(None);
@@ -105,16 +113,23 @@ impl Playing {
         }
     }
 
-    fn is_stalled(&self) -> bool {
-        self.owed
-            .is_some_and(|since| since.elapsed() >= self.terms.close_after)
+    /// Why it is hopeless, if it is.
+    fn hopeless(&self) -> Option<Closed> {
+        let since = self.owed?;
+        let long = |at: Instant| at.elapsed() >= self.terms.close_after;
+        if long(since) {
+            Some(Closed::Stalled)
+        } else {
+            // What was given last has lain here for less, but no picture was in it.
+            long(self.pictured).then_some(Closed::Slow)
+        }
     }
 }
 
 impl Drop for Playing {
     fn drop(&mut self) {
-        if self.is_stalled() {
-            self.viewer.close(Closed::Stalled);
+        if let Some(why) = self.hopeless() {
+            self.viewer.close(why);
         }
     }
 }
@@ -127,7 +142,10 @@ async fn watch(playing: Weak<Mutex<Option<Playing>>>, close_after: Duration) {
             return;
         };
         let mut playing = playing.lock();
-        if playing.as_ref().is_none_or(Playing::is_stalled) {
+        if playing
+            .as_ref()
+            .is_none_or(|playing| playing.hopeless().is_some())
+        {
             *playing = None;
             return;
         }

@@ -12,9 +12,10 @@ use std::ops::Range;
 use bytes::{Buf, Bytes};
 use media::frame;
 
-use super::log::{Entry, Kind, Lag, Log};
+use super::log::{Entry, Kind, Log};
 use crate::playback::Terms;
 use crate::playback::dropped::Dropped;
+use crate::playback::lag::Lag;
 use crate::playback::tags::Pieces;
 
 /// A viewer's place.
@@ -92,10 +93,7 @@ impl Cursor {
     /// Decides what is left out, and passes it as far as it stands next.
     pub(super) fn judge(&mut self, log: &Log, terms: &Terms, dropped: &mut Dropped) {
         let lag = log.lag(self.at);
-        let full = Lag {
-            ms: terms.skip_after.as_millis() as u64,
-            bytes: terms.queue,
-        };
+        let full = Lag::bound(terms);
         if !lag.exceeds(&full.part(1, 2)) {
             self.grace = Lag::default();
         }
@@ -268,27 +266,6 @@ impl Cursor {
         };
         let passed = log.entries(from).take_while(|e| e.end() <= self.at);
         passed.into_iter().any(wanted)
-    }
-}
-
-impl Lag {
-    fn exceeds(&self, bound: &Self) -> bool {
-        self.ms > bound.ms || self.bytes > bound.bytes
-    }
-
-    fn plus(&self, other: &Self) -> Self {
-        Self {
-            ms: self.ms + other.ms,
-            bytes: self.bytes + other.bytes,
-        }
-    }
-
-    /// `times` of it, divided.
-    fn part(&self, times: u64, divisor: u64) -> Self {
-        Self {
-            ms: self.ms.saturating_mul(times) / divisor,
-            bytes: self.bytes.saturating_mul(times) / divisor,
-        }
     }
 }
 

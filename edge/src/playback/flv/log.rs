@@ -14,6 +14,7 @@ use media::flv::tag::TRAILER_LEN;
 use media::frame::{self, Frame};
 use relay::group::{Group, Key};
 
+use crate::playback::lag::Lag;
 use crate::playback::scribe::Scribe;
 use crate::playback::{Options, Resume};
 
@@ -64,15 +65,6 @@ pub(super) enum Kind {
     Sound,
     /// A picture.
     Picture(frame::Kind),
-}
-
-/// A distance to the end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lag {
-    /// On the stream's time line.
-    pub(super) ms: u64,
-    /// Bytes not written yet.
-    pub(super) bytes: u64,
 }
 
 impl Entry {

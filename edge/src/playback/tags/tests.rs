@@ -1,11 +1,12 @@
 //! What one viewer's stream holds, read back by the demuxer: starts, skips, breaks and ends.
 
 use super::*;
-use crate::fixture::av::{Source, Tag, tags};
+use crate::fixture::av::{Source, Tag, What, tags};
 use crate::fixture::{FRAMES, Feed, catalog};
 use media::flv::{Demuxer, Event};
 use media::frame::Kind;
 use std::task::Waker;
+use std::time::Duration;
 
 const TERMS: Terms = Terms {
     skip_after: Duration::from_secs(3),
@@ -140,6 +141,46 @@ fn a_slow_viewer_goes_on_at_a_key_frame_and_loses_whole_frames() {
     assert_eq!(seen, ["K4000", "P4040", "P4080", "P4120", "P4160"]);
     // Three of the group it was in, and nineteen groups of five.
     assert_eq!((slow.skipped, quick.skipped), (3 + 19 * FRAMES as u64, 0));
+}
+
+#[test]
+fn a_slow_viewer_keeps_its_sound_and_is_told_where_it_goes_on() {
+    let mut source = Source::default();
+    drop(source.next());
+    let wish = Options {
+        weir: true,
+        ..Options::default()
+    };
+    let mut viewer = Tags::new(source.consumer.clone(), wish, TERMS);
+    let mut take = || {
+        let (mut pieces, mut cx) = (Pieces::default(), Context::from_waker(Waker::noop()));
+        let mut dropped = Dropped::default();
+        while let Poll::Ready(Some(filled)) = viewer.poll_fill(&mut cx, &mut pieces) {
+            dropped = filled.dropped;
+        }
+        (pieces.copy_to_bytes(pieces.remaining()), dropped)
+    };
+    let (mut stream, _) = take();
+    // Two frames each 40 ms: 3.6 s, which is more than the bound and less than twice that.
+    (0..180).for_each(|_| drop(source.next()));
+    let (rest, dropped) = take();
+    stream = [stream, rest].concat().into();
+    let tags = tags(&stream);
+    let frames: Vec<_> = tags.iter().filter_map(Tag::frame).collect();
+    let last_group = 175;
+    for number in 1..=180 {
+        let kept = source.made[number] == What::Sound || number >= last_group;
+        assert_eq!(frames.contains(&number), kept, "{number}");
+    }
+    let lost = 181 - frames.len() as u64;
+    assert_eq!((dropped.skips, dropped.sound), (1, 0));
+    assert_eq!(dropped.disposable + dropped.reference + dropped.key, lost);
+    for pair in tags.windows(2).filter(|pair| pair[0].mark().is_some()) {
+        let next = pair[1].frame().unwrap();
+        assert_eq!(pair[0].mark(), Some(source.place(next)), "{next}");
+    }
+    let torn = frames.windows(2).filter(|pair| pair[1] != pair[0] + 1);
+    assert!(torn.count() > 80, "sound alone for most of it");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fixture::{FRAMES, Feed};
 use crate::meter::Metrics;
-use crate::playback::{Options, Terms};
+use crate::playback::Options;
 use crate::upstream::Lease;
 use crate::viewer::{Protocol, Viewers};
 use cluster::stream::StreamKey;
@@ -54,7 +54,7 @@ fn connect(feed: &Feed) -> (Socket, Metrics) {
     let viewer = place.watch(Protocol::WebSocket, Lease::default());
     let tags = Tags::new(feed.consumer.clone(), Options::default(), TERMS);
     let (ours, theirs) = tokio::io::duplex(64 << 10);
-    tokio::spawn(play(ours, tags, viewer));
+    tokio::spawn(play(ours, tags, viewer, TERMS));
     (Socket(theirs), metrics)
 }
 

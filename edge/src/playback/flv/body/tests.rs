@@ -112,6 +112,20 @@ async fn a_viewer_that_takes_nothing_is_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_viewer_who_gets_no_picture_for_too_long_is_closed() {
+    let (room, mut feed) = (Room::new(), Feed::new());
+    let mut group = feed.open();
+    (0..100).for_each(|_| feed.push(&mut group));
+    let mut body = room.body(&feed);
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(Ok(_))) = Pin::new(&mut body).poll_frame(&mut cx) {
+        // A hundred pictures are 200 pieces: it takes something all the time, yet never gets to the end of them.
+        sleep(TERMS.close_after / 100).await;
+    }
+    assert_eq!(room.metrics.closed_by(Closed::Slow), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stalled_viewer_slows_no_other() {
     let (room, mut feed) = (Room::new(), Feed::new());
     let (_stalled, mut quick) = (room.body(&feed), room.body(&feed));
