@@ -17,3 +17,5 @@ pub mod mp4;
 pub mod segment;
 
 pub mod fmp4;
+
+pub mod playlist;

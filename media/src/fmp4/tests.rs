@@ -52,7 +52,8 @@ fn start(traf: &Traf) -> u64 {
 #[test]
 fn the_init_segment_describes_each_track_and_promises_fragments() {
     use Codec::{Aac, Av1, H264, H265, Opus};
-    let rows: [(&[Codec], &[(u32, u32)]); 7] = [
+    type Row = (&'static [Codec], &'static [(u32, u32)]);
+    let rows: [Row; 7] = [
         (&[H264, Aac], &[(1, 90_000), (2, 48_000)]),
         (&[H265, Aac], &[(1, 90_000), (2, 48_000)]),
         (&[Av1, Opus], &[(1, 90_000), (2, 48_000)]),

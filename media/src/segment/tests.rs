@@ -152,7 +152,8 @@ fn a_gap_ends_the_part_and_is_declared_within_the_terms() {
 
 #[test]
 fn the_last_part_lasts_as_its_last_frame_says_or_as_the_one_before_or_by_the_rate() {
-    let rows: [(&[i64], Option<i64>, Option<f64>, i64); 6] = [
+    type Row = (&'static [i64], Option<i64>, Option<f64>, i64);
+    let rows: [Row; 6] = [
         (&[0, 50], Some(30), Some(25.0), 80),
         (&[0, 50], None, Some(25.0), 100),
         (&[0, 0], None, Some(25.0), 40),
