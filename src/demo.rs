@@ -37,6 +37,9 @@ pub struct Options {
     /// A country database, so that viewers from elsewhere are placed too.
     #[arg(long, default_value = "var/country.mmdb")]
     geoip: PathBuf,
+    /// Serve viewers by TLS, with certificates that the browser must be told to trust: for HTTP/2.
+    #[arg(long)]
+    tls: bool,
     /// Logging: `info`, `debug`, or by module as in `warn,relay=debug`.
     #[arg(long, default_value = "warn")]
     log: String,
@@ -91,6 +94,8 @@ struct Demo {
     cluster: SocketAddr,
     secret: String,
     admin_token: Option<String>,
+    /// What the edges show to viewers, if they use TLS.
+    tls: Option<edge::config::Tls>,
     files: tempfile::TempDir,
 }
 
@@ -102,8 +107,11 @@ impl Demo {
         };
         let files = tempfile::tempdir().context("a folder for temporary files")?;
         std::fs::write(files.path().join("zones.csv"), zones())?;
+        let host = options.host.clone().unwrap_or_else(|| "127.0.0.1".into());
+        let tls = options.tls.then(|| certificate(&host, files.path()));
         Ok(Self {
-            host: options.host.clone().unwrap_or_else(|| "127.0.0.1".into()),
+            host,
+            tls: tls.transpose()?,
             bind,
             base: options.port_base,
             rtmp: (bind, options.rtmp_port).into(),
@@ -168,13 +176,19 @@ impl Demo {
         let mut config = self.config(&format!("edge-{}", metro.name.to_lowercase()), metro)?;
         let port = self.base + 2 + number as u16;
         config.edge.listen = (self.bind, port).into();
-        config.edge.public_url = Some(format!("http://{}:{port}", self.host));
+        config.edge.public_url = Some(self.edge_url(number));
+        config.edge.tls = self.tls.clone();
         config.edge.relay_listen = free_port()?;
         config.edge.drain = LEAVE;
         let common = config.common();
         edge::Edge::load(config.edge, common, drain.clone())
             .await
             .with_context(|| busy(self.base))
+    }
+
+    fn edge_url(&self, number: usize) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}:{}", self.host, self.base + 2 + number as u16)
     }
 
     fn publish_url(&self, stream: &str) -> Result<String> {
@@ -205,6 +219,7 @@ impl Demo {
 
   Look      http://{host}:{next}/{fragment}
   Play      ffplay http://{host}:{base}/live/demo.flv
+            ffplay http://{host}:{base}/live/demo.m3u8
   Explain   weir explain live/demo --from 203.0.113.1 --admin http://{host}:{next}
 
   Publish your own with ffmpeg:
@@ -217,8 +232,28 @@ impl Demo {
   Ctrl-C ends it.",
             next = base + 1,
         );
+        if self.tls.is_some() {
+            let edges: Vec<_> = (0..EDGES).map(|number| self.edge_url(number)).collect();
+            let _ = writeln!(
+                std::io::stdout(),
+                "\n  First let the browser trust the edges: {}",
+                edges.join("  ")
+            );
+        }
         Ok(())
     }
+}
+
+/// A certificate that signs itself, for this name or address, as files.
+fn certificate(host: &str, folder: &Path) -> Result<edge::config::Tls> {
+    let made = rcgen::generate_simple_self_signed([host.to_owned()])?;
+    let files = edge::config::Tls {
+        cert: folder.join("edge.pem"),
+        key: folder.join("edge.key"),
+    };
+    std::fs::write(&files.cert, made.cert.pem())?;
+    std::fs::write(&files.key, made.signing_key.serialize_pem())?;
+    Ok(files)
 }
 
 /// Publishes the clip; dials again when the connection is lost.

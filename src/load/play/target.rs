@@ -61,13 +61,17 @@ impl Target {
         target.map_err(|_| anyhow!("redirected to what is no URL"))
     }
 
-    /// A reference in what came from here (RFC 3986 5.2); dot segments stay as they are.
-    pub fn join(&self, reference: &str) -> Result<Self> {
+    /// A reference in what came from here (RFC 3986 5.2); of dot segments only those before it count.
+    pub fn join(&self, mut reference: &str) -> Result<Self> {
         if reference.starts_with('/') || reference.contains("://") {
             return self.redirected(reference);
         }
         let path = self.path.split('?').next().unwrap_or_default();
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let above = |path| str::rsplit_once(path, '/').map_or("", |(folder, _)| folder);
+        let mut folder = above(path);
+        while let Some(rest) = reference.strip_prefix("../") {
+            (folder, reference) = (above(folder), rest);
+        }
         self.redirected(&format!("{folder}/{reference}"))
     }
 
@@ -139,6 +143,7 @@ mod tests {
         let from = Target::parse("http://a:81/live/x.m3u8?token=a/b").unwrap();
         let url = |to: &str| from.join(to).unwrap().url;
         assert_eq!(url("x/media.m3u8?s=1"), "http://a:81/live/x/media.m3u8?s=1");
+        assert_eq!(url("../b/y.m3u8"), "http://a:81/b/y.m3u8");
         assert_eq!(url("/d"), "http://a:81/d");
         assert_eq!(url("http://c/d"), "http://c/d");
         let more = |query: &str| from.with(query).unwrap().url;
