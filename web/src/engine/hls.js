@@ -62,7 +62,7 @@ class HlsJs {
 
   /** One of the qualities, or empty for the best that the network carries. */
   set quality(number) {
-    this.hls.nextLevel = number === "" ? -1 : Number(number);
+    this.hls.loadLevel = number === "" ? -1 : Number(number);
   }
 
   /** By the clock that the playlists carry, where it can be this one's; else behind the newest part. */
