@@ -42,6 +42,8 @@ pub(super) struct Writer {
     /// The group that is read, and how many of its frames were.
     group: Option<(Group, u32)>,
     rows: Vec<Row>,
+    /// Whose late viewers are visited first.
+    turn: usize,
     /// When frames were last given out.
     written: Instant,
     /// When late viewers were last visited, or when it is time again at once.
@@ -65,6 +67,7 @@ impl Writer {
             over: false,
             group: None,
             rows: Vec::new(),
+            turn: 0,
             written: Instant::now(),
             visited: None,
         }
@@ -78,8 +81,12 @@ impl Writer {
         loop {
             tokio::select! {
                 Some(seat) = seats.recv() => {
+                    let until = self.desk.tally.borrow().bytes + PORTION_BYTES;
                     self.admit(seat);
                     for _ in 1..SEATS_AT_ONCE {
+                        if self.desk.tally.borrow().bytes >= until {
+                            break;
+                        }
                         let Ok(seat) = seats.try_recv() else { break };
                         self.admit(seat);
                     }
@@ -161,10 +168,12 @@ impl Writer {
         let mut tally = self.desk.tally.borrow_mut();
         let until = tally.bytes + PORTION_BYTES;
         let terms = &self.desk.terms;
-        let mut rows = self.rows.iter_mut();
-        let unfinished = rows.position(|row| !row.visit_late(terms, &mut tally, until));
-        // Who had no turn is first the next time.
-        self.rows.rotate_left(unfinished.unwrap_or(0));
+        // Rows stay in order: those who came first are written to first, so that a crowd delays nobody before it.
+        let from = self.turn.min(self.rows.len());
+        let turns = (from..self.rows.len()).chain(0..from);
+        let rows = &mut self.rows;
+        let unfinished = { turns }.find(|turn| !rows[*turn].visit_late(terms, &mut tally, until));
+        self.turn = unfinished.unwrap_or(0);
         self.visited = unfinished.is_none().then(Instant::now);
     }
 
@@ -273,8 +282,8 @@ fn append(log: &mut Log, group: &Group, to: u32) {
 const SWEEP: Duration = Duration::from_secs(1);
 /// Between two looks at viewers who do not keep up: a fast one catches up at 50 Mbit/s and more.
 const VISIT: Duration = Duration::from_millis(20);
-/// Bytes for late viewers before others have their turn: a few milliseconds of a core.
-const PORTION_BYTES: u64 = 4 << 20;
+/// Bytes for late viewers, or for newcomers, before others have their turn: a millisecond or two of a core.
+const PORTION_BYTES: u64 = 2 << 20;
 /// Frames read before they are written: a group of many seconds, which a stream that comes again brings at once.
 const ITEMS_AT_ONCE: usize = 4_096;
 /// Newcomers before others have their turn: some milliseconds, in which their first group is written. Where a walk
