@@ -376,6 +376,7 @@ impl driver::Source for One {
         &'a self,
         _: &'a str,
         _: &'a [String],
+        _: wire::Start,
     ) -> driver::Boxed<'a, Result<driver::Served, wire::Refusal>> {
         let track = self.track.clone();
         Box::pin(async move {
@@ -398,6 +399,10 @@ fn header(number: u64) -> group::Header {
         number,
         wallclock_us: 0,
         first_msn: number,
+        first_part: 1,
+        discontinuities: 0,
+        segment_max: Timestamp::from_millis(6_000),
+        part_target: Timestamp::from_millis(400),
         config_id: 0,
         discontinuity: false,
         catalog: Arc::new(Catalog::default()),

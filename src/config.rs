@@ -23,6 +23,8 @@ pub struct Config {
     pub admin: transport::admin::Config,
     /// Read by `weir origin`: takes streams in and relays them to edges.
     pub origin: origin::Config,
+    /// Read by `weir origin`: how streams are cut for HLS.
+    pub hls: origin::Hls,
     /// Read by `weir edge`: serves viewers from one upstream per stream.
     pub edge: edge::Config,
     /// Read by `weir scheduler`: collects samples, plans, and sends viewers to edges.

@@ -166,7 +166,7 @@ impl Demo {
         config.origin.relay_listen = free_port()?;
         config.origin.drain = LEAVE;
         let common = config.common();
-        origin::Origin::load(config.origin, common, drain.clone())
+        origin::Origin::load(config.origin, config.hls, common, drain.clone())
             .await
             .with_context(|| format!("--rtmp-port chooses another port than {}", self.rtmp.port()))
     }

@@ -11,7 +11,7 @@ use transport::{
 pub async fn origin(config: Config) -> Result<()> {
     let drain = start(&config.log)?;
     let common = config.common();
-    let origin = origin::Origin::load(config.origin, common, drain).await;
+    let origin = origin::Origin::load(config.origin, config.hls, common, drain).await;
     origin.context("the origin cannot start")?.run().await;
     Ok(())
 }

@@ -15,7 +15,7 @@ use relay::cache::Cache;
 use relay::driver::{self, Announced, Boxed, Served, Source};
 use relay::group::{self, Header};
 use relay::track::{self, Consumer, Producer};
-use relay::wire::Refusal;
+use relay::wire::{Refusal, Start};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -67,6 +67,10 @@ impl Feed {
             number: self.number,
             wallclock_us: 1_700_000_000_000_000,
             first_msn: self.number,
+            first_part: 1,
+            discontinuities: 0,
+            segment_max: Timestamp::from_millis(6_000),
+            part_target: Timestamp::from_millis(400),
             config_id: 0,
             discontinuity: false,
             catalog: self.catalog.clone(),
@@ -133,6 +137,7 @@ impl Source for Streams {
         &'a self,
         stream: &'a str,
         _hops: &'a [String],
+        _start: Start,
     ) -> Boxed<'a, Result<Served, Refusal>> {
         Box::pin(async move {
             if stream != "live/x" {

@@ -3,11 +3,13 @@
 //! The first to join a stream opens it and everybody else shares that; while a [`Lease`] is held it is kept coming, and
 //! for the linger time after the last one. Viewers see one track throughout: when the parent is lost the stream is
 //! taken elsewhere into the same track. A stream that is not there is remembered as missing for a moment, so that a
-//! crowd asking for it costs one question.
+//! crowd asking for it costs one question. Of the past comes what somebody asked for by [`Joined::past`], and what is
+//! missing of it is mended.
 //! Leaves out who may watch, and moving a living stream to a better parent.
 
 mod follow;
 mod parents;
+mod past;
 pub mod serve;
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,14 @@ struct Entry {
     track: Consumer,
     state: watch::Sender<State>,
     leases: watch::Sender<usize>,
+    past: watch::Sender<Past>,
+}
+
+/// How much of the past is wanted, and of how much all is here that the parent has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    wanted: Duration,
+    held: Option<Duration>,
 }
 
 /// How far a stream is.
@@ -111,6 +121,37 @@ pub struct Joined {
     pub hops: Arc<[String]>,
     /// Keeps it coming.
     pub lease: Lease,
+}
+
+impl Joined {
+    /// Brings the groups that began within `window` before the newest one, and keeps the window whole from now on.
+    ///
+    /// When it returns, all of these that the parent has are in the track and whole: an edge that joined late has then
+    /// what those have that were there before, byte by byte. It does so only once for a stream and window, however
+    /// many ask, and at once when they are here; what is asked for goes behind all live groups. While the stream comes,
+    /// whatever is aborted or left out of it on the way is asked for again, also of the next parent when this one is
+    /// lost; a whole group then takes the aborted one's place in the track.
+    ///
+    /// It returns in any case after [`PAST_WITHIN`], or when the stream is over; the past then goes on coming. What
+    /// has no room in the node's cache, the oldest first, is left out. Cancel-safe.
+    pub async fn past(&self, window: Duration) {
+        let Some(entry) = &self.lease.0 else { return };
+        let window = window.min(MAX_WINDOW);
+        entry.past.send_if_modified(|past| {
+            let more = window > past.wanted;
+            past.wanted = past.wanted.max(window);
+            more
+        });
+        let (mut past, mut state) = (entry.past.subscribe(), entry.state.subscribe());
+        let settled = async {
+            tokio::select! {
+                _ = past.wait_for(|past| past.held >= Some(window)) => {}
+                _ = state.wait_for(|state| matches!(state, State::Failed(_))) => {}
+            }
+        };
+        // What has not come by then comes later.
+        let _ = timeout(PAST_WITHIN, settled).await;
+    }
 }
 
 /// Keeps a stream coming while it is held.
@@ -184,11 +225,11 @@ impl Upstream {
         }
         let track = relay::track::new(&self.0.setup.cache, None);
         let (producer, track) = track.map_err(|_| Failure::Overloaded)?;
-        let (state, leases) = (watch::Sender::new(State::Opening), watch::Sender::new(0));
         let entry = Arc::new(Entry {
             track,
-            state,
-            leases,
+            state: watch::Sender::new(State::Opening),
+            leases: watch::Sender::new(0),
+            past: watch::Sender::default(),
         });
         streams.insert(stream.clone(), entry.clone());
         let lease = Lease::new(&entry);
@@ -254,6 +295,13 @@ const MAX_STREAMS: usize = 4_096;
 
 /// Who may wait for a stream to open: a crowd of a few seconds, at a few KiB each.
 const MAX_JOINING: usize = 8_192;
+
+/// How long somebody waits for the past: a minute of 8 Mbit/s over 80 Mbit/s, and less than a node waits that asks this
+/// one for it.
+pub const PAST_WITHIN: Duration = Duration::from_secs(8);
+
+/// The longest past that is brought: longer than a track's groups last.
+const MAX_WINDOW: Duration = Duration::from_secs(3_600);
 
 /// From the question to the first picture: a key frame interval of 2 s twice, and a slow path.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);

@@ -1,11 +1,17 @@
-//! `[origin]`: where an origin listens, and how long it waits for publishers.
+//! `[origin]`: where an origin listens, and how long it waits for publishers; `[hls]`: how it cuts
+//! streams for HLS.
 //!
 //! Every key has a working default. What the node is called and where it stands is in `[node]`,
 //! who may publish in `[tokens]`.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time;
 
+use anyhow::ensure;
+use media::segment::Terms;
+use media::timestamp::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transport::config::{Bytes, Duration};
@@ -33,8 +39,6 @@ pub struct Config {
     pub takeover_after: Duration,
     /// A publisher silent for this long is closed.
     pub idle: Duration,
-    /// The longest HLS segment: a longer group is cut into several.
-    pub segment_max: Duration,
     /// Streams taken in at one time, at most 2000; further publishers are refused.
     pub max_publishers: usize,
     /// RTMP connections open at one time, publishing, playing or neither yet.
@@ -43,7 +47,7 @@ pub struct Config {
     pub max_connections_per_address: usize,
     /// After SIGTERM no more publishers are taken; those that are on air may go on for this long.
     pub drain: Duration,
-    /// Memory for the newest groups of all streams.
+    /// Memory for the newest groups of all streams: what edges that join late can fetch of the past.
     pub cache: Bytes,
 }
 
@@ -69,7 +73,6 @@ impl Default for Config {
             grace: Duration::from_secs(5),
             takeover_after: Duration::from_secs(1),
             idle: Duration::from_secs(15),
-            segment_max: Duration::from_secs(6),
             max_publishers: 1_000,
             max_connections: 4_096,
             max_connections_per_address: 512,
@@ -100,6 +103,70 @@ impl Config {
         given.unwrap_or_else(|| format!("{host}:{}", relay.port()))
     }
 }
+
+/// `[hls]`: how origins cut streams into segments and parts; edges follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Hls")]
+pub struct Hls {
+    /// The longest segment, `"1s"` to `"30s"`: a segment is a group, and a longer group is cut into
+    /// several.
+    pub segment_max: Duration,
+    /// The longest part, `"100ms"` to `"2s"` and at most `segment_max`: players stay about three
+    /// parts behind. Where the source's frames fill less than 90 % of it, it is as many whole frames
+    /// as fit, at least one.
+    pub part: Duration,
+}
+
+impl Default for Hls {
+    fn default() -> Self {
+        Self {
+            segment_max: Duration::from_secs(6),
+            part: Duration::from_millis(400),
+        }
+    }
+}
+
+impl Hls {
+    /// Refuses settings that make no sense.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let (segment_max, part) = (self.segment_max.get(), self.part.get());
+        ensure!(
+            SEGMENTS.contains(&segment_max),
+            "[hls] segment_max must be between 1s and 30s"
+        );
+        ensure!(
+            PARTS.contains(&part),
+            "[hls] part must be between 100ms and 2s"
+        );
+        ensure!(
+            part <= segment_max,
+            "[hls] part must not be longer than segment_max"
+        );
+        Ok(())
+    }
+
+    /// What publications are cut by.
+    pub(crate) fn terms(&self) -> Terms {
+        let timestamp = |duration: Duration| {
+            let us = duration.get().as_micros();
+            Timestamp::from_micros(i64::try_from(us).unwrap_or(i64::MAX))
+        };
+        Terms {
+            segment_max: timestamp(self.segment_max),
+            part_target: timestamp(self.part),
+        }
+    }
+}
+
+/// Shorter segments than a second cost players a request each; after 30 s without a key frame they
+/// have long given up.
+const SEGMENTS: RangeInclusive<time::Duration> =
+    time::Duration::from_secs(1)..=time::Duration::from_secs(30);
+
+/// Ten requests a second are what players stand; parts of more than 2 s are no low latency.
+const PARTS: RangeInclusive<time::Duration> =
+    time::Duration::from_millis(100)..=time::Duration::from_secs(2);
 
 /// The host of a URL, an IPv6 address in its brackets.
 fn host(url: &str) -> Option<&str> {
@@ -143,6 +210,32 @@ mod tests {
             Some("10.0.0.1:9"),
             "10.0.0.1:9",
         );
+    }
+
+    #[test]
+    fn lengths_that_make_no_playlist_are_refused() {
+        let rows = [
+            (6_000, 400, None),
+            (1_000, 1_000, None),
+            (30_000, 2_000, None),
+            (900, 400, Some("segment_max")),
+            (31_000, 400, Some("segment_max")),
+            (6_000, 99, Some("part must be between")),
+            (6_000, 2_001, Some("part must be between")),
+            (1_500, 1_600, Some("not be longer")),
+        ];
+        for (segment_max, part, fault) in rows {
+            let hls = Hls {
+                segment_max: Duration::from_millis(segment_max),
+                part: Duration::from_millis(part),
+            };
+            let said = hls.check().err().map(|error| error.to_string());
+            let fits = match (&said, fault) {
+                (Some(said), Some(fault)) => said.contains(fault),
+                (said, fault) => said.is_none() && fault.is_none(),
+            };
+            assert!(fits, "{segment_max} {part}: {said:?}");
+        }
     }
 
     #[test]

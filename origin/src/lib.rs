@@ -26,7 +26,6 @@ use cluster::plan::Plan;
 use cluster::sample::{MAX_STREAMS, Sample};
 use cluster::token::Gate;
 use cluster::usage;
-use media::timestamp::Timestamp;
 use prometheus_client::registry::Registry as Metrics;
 use relay::cache::Cache;
 use relay::congestion;
@@ -44,7 +43,7 @@ use ingest::rtmp;
 use live::{Registry, Rules, SWEEP};
 use meter::Meter;
 
-pub use config::Config;
+pub use config::{Config, Hls};
 
 /// A node that takes streams in; loaded, it listens.
 pub struct Origin {
@@ -79,8 +78,14 @@ pub struct Addrs {
 
 impl Origin {
     /// Every step of the start; when it returns, publishers and edges can connect.
-    pub async fn load(config: Config, common: Common, drain: Drain) -> anyhow::Result<Self> {
+    pub async fn load(
+        config: Config,
+        hls: Hls,
+        common: Common,
+        drain: Drain,
+    ) -> anyhow::Result<Self> {
         tls::install();
+        hls.check()?;
         let id = common.node.id(Role::Origin);
         let identity = common.cluster.identity(&id)?;
         let gate = Gate::load(&common.tokens, &common.cluster.secret)?;
@@ -105,7 +110,7 @@ impl Origin {
         let mut metrics = Metrics::default();
         let meter = Arc::new(Meter::new(&mut metrics));
         let cache = Cache::new(config.cache.as_usize());
-        let registry = Registry::new(rules(&config), Clock::system(), cache, meter.clone());
+        let registry = Registry::new(rules(&config, &hls), Clock::system(), cache, meter.clone());
         let node = describe(&config, &common, &id, addrs);
         let source = sampler(node, registry.clone(), meter.clone());
         let agent = Agent::new(&common.cluster.schedulers, &identity, source)?;
@@ -198,12 +203,11 @@ fn api(node: NodeId, registry: Arc<Registry>) -> Router {
     Router::new().route("/api/v1/streams", router::get(streams))
 }
 
-fn rules(config: &Config) -> Rules {
-    let segment_max = config.segment_max.get().as_micros();
+fn rules(config: &Config, hls: &Hls) -> Rules {
     Rules {
         grace: config.grace.get(),
         takeover_after: config.takeover_after.get(),
-        segment_max: Timestamp::from_micros(i64::try_from(segment_max).unwrap_or(i64::MAX)),
+        terms: hls.terms(),
         max_publishers: config.max_publishers.min(MAX_STREAMS),
     }
 }

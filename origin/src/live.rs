@@ -5,6 +5,8 @@
 //! the grace window after its publisher left, and a silent publisher gives way to the next one.
 //! The numbers are decided in `publish`; tokens are checked before [`Registry::claim`].
 
+mod rate;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +14,10 @@ use std::time::Duration;
 use cluster::node::NodeId;
 use cluster::plan::Plan;
 use cluster::stream::{StreamKey, StreamRecord, TrackRecord};
-use media::codec::TrackConfig;
+use media::codec::{Catalog, TrackConfig};
 use media::flv;
 use media::frame::Frame;
-use media::timestamp::Timestamp;
+use media::segment::Terms;
 use parking_lot::Mutex;
 use relay::cache::Cache;
 use relay::driver::Announced;
@@ -27,6 +29,7 @@ use transport::clock::Clock;
 
 use crate::meter::Meter;
 use crate::publish::{Input, Numbers, Output, Publication};
+use rate::{Peak, Rate};
 
 /// The rules by which publishers come and go.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +38,8 @@ pub struct Rules {
     pub grace: Duration,
     /// Silence after which another publisher takes over.
     pub takeover_after: Duration,
-    /// The longest HLS segment.
-    pub segment_max: Timestamp,
+    /// The lengths of HLS segments and parts, as configured.
+    pub terms: Terms,
     /// Streams at one time.
     pub max_publishers: usize,
 }
@@ -73,6 +76,7 @@ struct Live {
     started_ms: Option<u64>,
     bytes: u64,
     rate: Rate,
+    peak: Peak,
     publisher: String,
 }
 
@@ -184,7 +188,7 @@ impl Registry {
                 live.release(now_us, &self.meter);
             }
             let bytes = live.bytes;
-            live.rate.update(bytes);
+            live.rate.update(Instant::now().into_std(), bytes);
             publishers += i64::from(live.holder.is_some());
             let stays = !kicked && live.stays(self.rules.grace);
             if !stays {
@@ -210,15 +214,9 @@ impl Registry {
                 origin: origin.clone(),
                 epoch: live.publication.epoch(),
                 started_ms: live.started_ms?,
-                tracks: live
-                    .publication
-                    .catalog()
-                    .tracks
-                    .iter()
-                    .map(record)
-                    .collect(),
+                tracks: records(live.publication.catalog()),
                 bitrate_bps: live.rate.bps,
-                peak_bps: 0,
+                peak_bps: live.peak.bps(),
                 publisher: live.publisher.clone(),
             })
         });
@@ -232,14 +230,15 @@ impl Registry {
         let now_us = self.clock.unix_us();
         let (track, _) = track::new(&self.cache, None).map_err(|_| Refused::Full)?;
         let live = Arc::new(Mutex::new(Live {
-            publication: Publication::new(self.rules.segment_max, table.floor, now_us),
+            publication: Publication::new(self.rules.terms, table.floor, now_us),
             track: Some(track),
             group: None,
             holder: None,
             heard: Instant::now(),
             started_ms: None,
             bytes: 0,
-            rate: Rate::new(),
+            rate: Rate::new(Instant::now().into_std()),
+            peak: Peak::default(),
             publisher: String::new(),
         }));
         table.streams.insert(key.clone(), live.clone());
@@ -339,7 +338,10 @@ impl Live {
             match output {
                 Output::Open(header) => self.open(header, meter),
                 Output::Frame(frame) => self.append(frame, meter),
-                Output::Close => self.close(),
+                Output::Close => {
+                    self.peak.close();
+                    self.close();
+                }
                 Output::Dropped(why) => meter.dropped(why.as_str()),
             }
         }
@@ -349,6 +351,7 @@ impl Live {
         self.close();
         self.started_ms.get_or_insert(header.wallclock_us / 1000);
         meter.groups.inc();
+        self.peak.open(header.segment_max);
         self.group = self
             .track
             .as_mut()
@@ -357,6 +360,7 @@ impl Live {
 
     /// A group that the cache has no room for is given up; the next one is tried again.
     fn append(&mut self, frame: Frame, meter: &Meter) {
+        self.peak.push(frame.dts, frame.payload.len());
         let pushed = self.group.as_mut().map(|group| group.push(frame));
         if !matches!(pushed, Some(Ok(()))) {
             self.group = None;
@@ -378,57 +382,29 @@ impl Live {
     }
 }
 
-/// Bits per second over the last seconds.
-#[derive(Debug)]
-struct Rate {
-    at: Instant,
-    bytes: u64,
-    bps: u64,
-}
-
-impl Rate {
-    fn new() -> Self {
-        Self {
-            at: Instant::now(),
-            bytes: 0,
-            bps: 0,
-        }
-    }
-
-    /// Takes the count so far; each [`RATE_STEP`] weighs a quarter.
-    fn update(&mut self, bytes: u64) {
-        let elapsed = self.at.elapsed();
-        if elapsed < RATE_STEP {
-            return;
-        }
-        let now = ((bytes - self.bytes) as f64 * 8.0 / elapsed.as_secs_f64()) as u64;
-        self.bps = if self.bps == 0 {
-            now
-        } else {
-            (self.bps * 3 + now) / 4
-        };
-        (self.at, self.bytes) = (Instant::now(), bytes);
-    }
+fn records(catalog: &Catalog) -> Vec<TrackRecord> {
+    let tracks = catalog.tracks.iter();
+    tracks
+        .map(|track| record(track, catalog.frame_rate))
+        .collect()
 }
 
 /// A record that cannot be read still names its codec.
-fn record(track: &TrackConfig) -> TrackRecord {
+fn record(track: &TrackConfig, frame_rate: Option<f64>) -> TrackRecord {
     let info = track.info().unwrap_or_default();
+    let frame_rate = frame_rate.filter(|_| track.codec.is_video());
     TrackRecord {
         codec: track.codec.name().to_owned(),
         codec_string: info.codec_string,
         width: info.width,
         height: info.height,
-        frame_rate_milli: 0,
+        frame_rate_milli: frame_rate.map_or(0, |rate| (rate * 1000.0).round() as u32),
         sample_rate: info.sample_rate,
     }
 }
 
 /// How often [`Registry::sweep`] should run: a stream ends this much late, which nobody notices.
 pub const SWEEP: Duration = Duration::from_millis(250);
-
-/// The step of a measured bit rate: the scheduler is told once a second.
-const RATE_STEP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

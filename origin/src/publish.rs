@@ -7,9 +7,8 @@
 //!
 //! - A video key frame opens a group; without video an audio frame does, every [`AUDIO_GROUP`].
 //! - Numbers start from the clock and never go back, also over a restart of the origin.
-//! - An HLS segment is a group, cut at the first frame of its leading track (video, else audio)
-//!   that is `segment_max` or more after the segment's first frame. The media sequence number
-//!   advances by a group's number of segments.
+//! - HLS segments and parts are counted as [`media::segment`] cuts them; the terms are fixed with
+//!   the epoch's first group.
 //! - Frames that nobody could decode are dropped and counted here, never downstream; so is sound
 //!   before the first key frame of a stream with video, as no group is open for it.
 //!
@@ -24,6 +23,7 @@ use bytes::Bytes;
 use media::codec::{Catalog, Codec, TrackConfig};
 use media::flv;
 use media::frame::{Frame, Kind, TrackId};
+use media::segment::{Cut, Cutter, Terms};
 use media::timestamp::Timestamp;
 use relay::group;
 
@@ -34,7 +34,8 @@ use timeline::Timeline;
 /// Drain [`poll_output`](Self::poll_output) after each input.
 #[derive(Debug)]
 pub struct Publication {
-    segment_max: Timestamp,
+    /// As configured; then as the epoch's first group fixed them.
+    terms: Terms,
     /// The largest given out so far.
     numbers: Numbers,
     timeline: Timeline,
@@ -105,15 +106,44 @@ pub struct Numbers {
     pub group: u64,
     /// Media sequence number of the segment.
     pub msn: u64,
+    /// Of the part.
+    pub part: u64,
+    /// Discontinuities.
+    pub discontinuities: u64,
 }
 
 impl Numbers {
+    /// The last before those of a life that begins at `now_ms` (Unix) above `floor`.
+    ///
+    /// Players keep media sequence numbers in 31 bits: half seconds since 2020 fit until 2054, and
+    /// no stream makes more than two segments a second for long. Other numbers are our own, and
+    /// start from the Unix time.
+    fn begin(floor: Self, now_ms: u64) -> Self {
+        let half_seconds = now_ms.saturating_sub(YEAR_2020_MS) / 500;
+        Self {
+            epoch: now_ms.max(floor.epoch + 1),
+            group: now_ms.max(floor.group),
+            msn: half_seconds.max(floor.msn),
+            part: now_ms.max(floor.part),
+            // A new life of the stream is a discontinuity itself.
+            discontinuities: half_seconds.max(floor.discontinuities + 1),
+        }
+    }
+
+    /// Counts what begins with a frame.
+    fn count(&mut self, cut: Option<Cut>) {
+        self.part += u64::from(cut.is_some());
+        self.msn += u64::from(cut == Some(Cut::Segment));
+    }
+
     /// The larger of each.
     pub fn max(self, other: Self) -> Self {
         Self {
             epoch: self.epoch.max(other.epoch),
             group: self.group.max(other.group),
             msn: self.msn.max(other.msn),
+            part: self.part.max(other.part),
+            discontinuities: self.discontinuities.max(other.discontinuities),
         }
     }
 }
@@ -133,24 +163,19 @@ struct Source {
 /// The open group so far.
 #[derive(Debug)]
 struct Open {
-    leading: TrackId,
+    cutter: Cutter,
     first_dts: Timestamp,
-    segment_dts: Timestamp,
     frames: usize,
     bytes: usize,
 }
 
 impl Publication {
-    /// A stream that begins at `now_us` (Unix µs) with numbers above `floor`.
-    pub fn new(segment_max: Timestamp, floor: Numbers, now_us: u64) -> Self {
-        let now_ms = now_us / 1000;
+    /// A stream that begins at `now_us` (Unix µs) with numbers above `floor`; `terms` are the
+    /// configured ones, which its frame rate may change.
+    pub fn new(terms: Terms, floor: Numbers, now_us: u64) -> Self {
         Self {
-            segment_max,
-            numbers: Numbers {
-                epoch: now_ms.max(floor.epoch + 1),
-                group: now_ms.max(floor.group),
-                msn: now_ms.max(floor.msn),
-            },
+            terms,
+            numbers: Numbers::begin(floor, now_us / 1000),
             timeline: Timeline::default(),
             source: Source::default(),
             catalog: Arc::default(),
@@ -264,7 +289,7 @@ impl Publication {
         }
         match &mut self.open {
             Some(open) if !open.is_full(frame.dts) => {
-                self.numbers.msn += open.count(&frame, self.segment_max);
+                self.numbers.count(open.count(&frame));
                 self.outputs.push_back(Output::Frame(frame));
             }
             _ => {
@@ -285,28 +310,35 @@ impl Publication {
     }
 
     fn open_group(&mut self, now_us: u64, first: &Frame) {
+        if self.config_id == 0 {
+            self.terms = self.source.terms(self.terms);
+        }
         if self.source.catalog.tracks != self.catalog.tracks {
             self.discontinuity |= self.config_id > 0;
             self.config_id += 1;
             self.catalog = Arc::new(self.source.catalog.clone());
         }
         self.numbers.group += 1;
-        self.numbers.msn += 1;
+        self.numbers.count(Some(Cut::Segment));
+        self.numbers.discontinuities += u64::from(self.discontinuity);
         let wallclock_us = self.wallclock(now_us, first.dts);
         let header = group::Header {
             epoch: self.numbers.epoch,
             number: self.numbers.group,
             wallclock_us,
             first_msn: self.numbers.msn,
+            first_part: self.numbers.part,
+            discontinuities: self.numbers.discontinuities,
+            segment_max: self.terms.segment_max,
+            part_target: self.terms.part_target,
             config_id: self.config_id,
             discontinuity: std::mem::take(&mut self.discontinuity),
             catalog: self.catalog.clone(),
         };
         self.outputs.push_back(Output::Open(header));
         self.open = Some(Open {
-            leading: first.track,
+            cutter: Cutter::new(self.terms, first.track),
             first_dts: first.dts,
-            segment_dts: first.dts,
             frames: 0,
             bytes: 0,
         });
@@ -372,6 +404,12 @@ impl Source {
             || self.held_bytes >= HELD_BYTES
     }
 
+    /// The terms of an epoch that begins with this source.
+    fn terms(&self, configured: Terms) -> Terms {
+        let rate = self.catalog.video().and(self.catalog.frame_rate);
+        Terms::for_rate(configured.segment_max, configured.part_target, rate)
+    }
+
     /// The track whose frames open groups and cut segments.
     fn leading(&self) -> TrackId {
         if self.catalog.video().is_some() {
@@ -383,15 +421,11 @@ impl Source {
 }
 
 impl Open {
-    /// Counts a frame; answers how many segments begin with it beyond the group's first.
-    fn count(&mut self, frame: &Frame, segment_max: Timestamp) -> u64 {
+    /// Counts a frame; answers what begins with it, beyond the group's first segment.
+    fn count(&mut self, frame: &Frame) -> Option<Cut> {
         self.frames += 1;
         self.bytes += frame.payload.len();
-        let cuts = frame.track == self.leading && frame.dts - self.segment_dts >= segment_max;
-        if cuts {
-            self.segment_dts = frame.dts;
-        }
-        u64::from(cuts)
+        self.cutter.push(frame.track, frame.dts)
     }
 
     fn is_full(&self, dts: Timestamp) -> bool {
@@ -400,6 +434,9 @@ impl Open {
             || dts - self.first_dts >= GROUP_LENGTH
     }
 }
+
+/// 2020-01-01 in Unix milliseconds.
+const YEAR_2020_MS: u64 = 1_577_836_800_000;
 
 /// A group without video: a listener who joins gets at most this much at once, and segments made of
 /// it are not absurdly short.

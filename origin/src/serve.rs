@@ -9,7 +9,7 @@ use std::time::Duration;
 use cluster::node::NodeId;
 use cluster::stream::StreamKey;
 use relay::driver::{self, Announced, Boxed, Served, Source};
-use relay::wire::Refusal;
+use relay::wire::{Refusal, Start};
 use tokio::sync::watch;
 use transport::drain::Drain;
 use transport::limit::Connections;
@@ -121,6 +121,7 @@ impl Source for Streams {
         &'a self,
         stream: &'a str,
         _hops: &'a [String],
+        _start: Start,
     ) -> Boxed<'a, Result<Served, Refusal>> {
         let track = StreamKey::parse(stream)
             .ok()

@@ -4,7 +4,8 @@
 //! the oldest closed one of all tracks first, and only when none is left the oldest that is still
 //! being written. The newest group of a live track always stays; when those alone exceed the
 //! budget, the group that wants to grow is the one that is dropped, so the budget is a hard bound
-//! of what tracks hold.
+//! of what tracks hold. Old is what the origin's clock says, not when it came here: a group that is
+//! fetched of the past displaces nothing younger.
 //!
 //! A dropped group is freed when its last reader lets go: what readers still hold is counted in
 //! [`Cache::held_bytes`] and bounded by the readers' own limits, not by the budget. Payloads that a
@@ -16,7 +17,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use crate::group::Group;
+use crate::group::{Age, Group};
 use crate::track;
 
 /// Tracks that may live at once in one cache: a node carries thousands of streams, not more than
@@ -31,7 +32,7 @@ pub struct Cache(Arc<Shared>);
 struct Shared {
     account: Arc<Account>,
     /// Groups that a newer one of their track follows, or whose track ended, by age.
-    superseded: Mutex<BTreeMap<u64, Superseded>>,
+    superseded: Mutex<BTreeMap<Age, Superseded>>,
 }
 
 #[derive(Debug)]
@@ -66,13 +67,13 @@ impl Cache {
         &self.0.account
     }
 
-    /// Takes `bytes` from the budget, dropping older groups for them; false when that is not
-    /// enough.
-    pub(crate) fn reserve(&self, bytes: usize) -> bool {
+    /// Takes `bytes` for a group from the budget, dropping older ones for them; false when that is
+    /// not enough.
+    pub(crate) fn reserve(&self, bytes: usize, group: &Group) -> bool {
         let account = &self.0.account;
         account.bytes.fetch_add(bytes, Ordering::Relaxed);
         while self.bytes() > account.max_bytes {
-            let Some(victim) = self.oldest() else {
+            let Some(victim) = self.oldest(group) else {
                 account.give_back(bytes);
                 return false;
             };
@@ -106,12 +107,16 @@ impl Cache {
         self.0.superseded.lock().remove(&group.age());
     }
 
-    fn oldest(&self) -> Option<Superseded> {
+    /// The group to drop so that another can grow.
+    fn oldest(&self, growing: &Group) -> Option<Superseded> {
         let mut superseded = self.0.superseded.lock();
         let closed = superseded
             .iter()
             .find(|(_, entry)| entry.group.end().is_some());
         let age = *closed.or_else(|| superseded.first_key_value())?.0;
+        if growing.is_past() && age > growing.age() {
+            return None;
+        }
         superseded.remove(&age)
     }
 }
@@ -127,7 +132,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// The next group's age.
+    /// Counts the groups that the cache saw.
     pub(crate) fn next_age(&self) -> u64 {
         self.ages.fetch_add(1, Ordering::Relaxed)
     }

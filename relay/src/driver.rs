@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::track;
-use crate::wire::{self, Close, MAX_MESSAGE, Message, Messages, Refusal};
+use crate::wire::{self, Close, MAX_MESSAGE, Message, Messages, Refusal, Start};
 
 pub use crate::session::Announced;
 pub use peer::{PathStats, Peer, SubscribeError, Subscription, Why};
@@ -53,11 +53,12 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Who has streams to serve.
 pub trait Source: Send + Sync + 'static {
     /// The stream's groups, for the nodes in `hops`: those that will get it from here, the
-    /// subscriber last.
+    /// subscriber last, who want them from `start`.
     fn subscribe<'a>(
         &'a self,
         stream: &'a str,
         hops: &'a [String],
+        start: Start,
     ) -> Boxed<'a, Result<Served, Refusal>>;
 
     /// The streams that peers are told of.

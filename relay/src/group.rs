@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use media::codec::Catalog;
 use media::frame::Frame;
+use media::timestamp::Timestamp;
 use parking_lot::Mutex;
 
 use crate::cache::Account;
@@ -32,6 +33,15 @@ pub struct Header {
     pub wallclock_us: u64,
     /// Media sequence number of the first segment cut from this group.
     pub first_msn: u64,
+    /// Number of the first part cut from this group; parts are numbered consecutively over the
+    /// epoch.
+    pub first_part: u64,
+    /// Discontinuities up to and with this group, from the floor that the epoch began with.
+    pub discontinuities: u64,
+    /// A segment is cut before it gets longer than this; the same for the whole epoch.
+    pub segment_max: Timestamp,
+    /// A part is cut before it gets longer than this; the same for the whole epoch.
+    pub part_target: Timestamp,
     /// Counts the changes of `catalog` within the epoch.
     pub config_id: u32,
     /// Decoders must start anew: the time line or the configuration does not continue the previous
@@ -58,6 +68,19 @@ pub struct Key {
     pub epoch: u64,
     /// The group's number within it.
     pub number: u64,
+}
+
+impl Key {
+    /// The greatest place before it.
+    pub fn before(self) -> Self {
+        match self.number.checked_sub(1) {
+            Some(number) => Self { number, ..self },
+            None => Self {
+                epoch: self.epoch.saturating_sub(1),
+                number: u64::MAX,
+            },
+        }
+    }
 }
 
 /// How a group came to its end.
@@ -109,22 +132,27 @@ struct Shared {
     account: Arc<Account>,
     /// Whether the group counts against the cache's budget.
     cached: Mutex<bool>,
-    /// How many groups the cache had seen before this one.
-    age: u64,
+    age: Age,
+    /// Newer groups were there before it.
+    past: bool,
 }
+
+/// The order in which groups are dropped: by the origin's clock, then as the cache saw them.
+pub(crate) type Age = (u64, u64);
 
 const OPEN: u8 = 0;
 const FINISHED: u8 = 1;
 const ABORTED: u8 = 2;
 
 impl Group {
-    pub(crate) fn new(header: Header, account: Arc<Account>) -> Self {
+    pub(crate) fn new(header: Header, account: Arc<Account>, past: bool) -> Self {
         Self(Arc::new(Shared {
+            age: (header.wallclock_us, account.next_age()),
+            past,
             header,
             frames: Frames::default(),
             end: AtomicU8::new(OPEN),
             bytes: AtomicUsize::new(0),
-            age: account.next_age(),
             account,
             cached: Mutex::new(true),
         }))
@@ -176,9 +204,18 @@ impl Group {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// How many groups the cache had seen before this one.
-    pub(crate) fn age(&self) -> u64 {
+    pub(crate) fn age(&self) -> Age {
         self.0.age
+    }
+
+    /// Whether it may displace nothing younger.
+    pub(crate) fn is_past(&self) -> bool {
+        self.0.past
+    }
+
+    /// Whether it is the same, not one of the same key.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether it counts against the budget.
@@ -208,11 +245,25 @@ impl Group {
 pub struct Producer {
     group: Group,
     track: Arc<track::Shared>,
+    place: Place,
+}
+
+/// Where a group is while it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In its track.
+    Track,
+    /// Nowhere: once whole it takes the place of one that was aborted.
+    Aside,
 }
 
 impl Producer {
-    pub(crate) fn new(group: Group, track: Arc<track::Shared>) -> Self {
-        Self { group, track }
+    pub(crate) fn new(group: Group, track: Arc<track::Shared>, place: Place) -> Self {
+        Self {
+            group,
+            track,
+            place,
+        }
     }
 
     /// The group as readers see it.
@@ -233,6 +284,9 @@ impl Producer {
     /// Ends the group: nothing is missing.
     pub fn finish(self) {
         self.group.close(FINISHED);
+        if self.place == Place::Aside {
+            self.track.mend(&self.group);
+        }
     }
 
     fn append(&mut self, frame: Frame) -> Result<(), Refused> {
@@ -242,7 +296,7 @@ impl Producer {
         if shared.frames.len() == MAX_FRAMES || self.group.bytes() + cost > MAX_BYTES {
             return Err(Refused::Full);
         }
-        if !self.track.cache().reserve(cost) {
+        if !self.track.cache().reserve(cost, &self.group) {
             self.track.remove(&self.group);
             return Err(Refused::Budget);
         }
@@ -254,7 +308,7 @@ impl Producer {
         shared.bytes.fetch_add(cost, Ordering::Relaxed);
         shared.frames.push(frame);
         drop(cached);
-        if first {
+        if first && self.place == Place::Track {
             self.track.begun(&self.group);
         }
         Ok(())

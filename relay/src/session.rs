@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use crate::wire::{self, MAX_HOPS, Message};
 
 pub use schedule::{LATE_AFTER, LATE_GROUPS, Sending, Standing, Verdict};
+pub use schedule::{PAST_AT_ONCE, PAST_PRIORITY, PAST_WITHIN, Past};
 
 /// How long a peer may take for its first message: several round trips of the longest path.
 pub const HELLO_WITHIN: Duration = Duration::from_secs(5);

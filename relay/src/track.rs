@@ -2,7 +2,8 @@
 //!
 //! Groups stand in the order of (epoch, number); a greater epoch always comes after. They may open
 //! out of order, as QUIC delivers them, and several may be written at once, but a key that was
-//! there never comes back. A lock is taken only to go from one group to the next: following a
+//! there never comes back, save that a whole group takes the place of one that was aborted: who
+//! reads that one keeps it. A lock is taken only to go from one group to the next: following a
 //! group's frames needs none. One notification serves the whole track, so that a single writer can
 //! walk any number of positions.
 
@@ -18,10 +19,11 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::cache::Cache;
-use crate::group::{self, Group, Header, Key};
+use crate::group::{self, End, Group, Header, Key, Place};
 
-/// Groups in one track: four minutes of 2 s groups, or half a minute of quarter-second ones.
-pub const MAX_GROUPS: usize = 128;
+/// Groups in one track: half an hour of 2 s groups, or four minutes of quarter-second ones, which
+/// is what players go back by.
+pub const MAX_GROUPS: usize = 1024;
 
 /// A track whose groups count against `cache`. With a window, groups that ended longer than that
 /// before the newest began (by the origin's clock) are dropped even when there is room.
@@ -97,16 +99,24 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Opens a group at its place in the order.
+    /// Opens a group at its place in the order; where one was aborted, it is seen when it is whole.
     pub fn open_group(&self, header: Header) -> Result<group::Producer, Stale> {
         let key = header.key();
         let mut state = self.shared.state.write();
         let index = state.after(key);
-        let known = index > 0 && state.groups[index - 1].key() == key;
-        if state.ended || known || state.floor.is_some_and(|floor| key <= floor) {
+        let before = index.checked_sub(1).map(|index| &state.groups[index]);
+        let known = before.filter(|group| group.key() == key);
+        let mends = known.is_some_and(|group| group.end() == Some(End::Aborted));
+        let stale = state.floor.is_some_and(|floor| key <= floor);
+        if state.ended || stale || known.is_some() && !mends {
             return Err(Stale);
         }
-        let group = Group::new(header, self.shared.cache.account().clone());
+        let past = state.begun().next().is_some_and(|group| group.key() > key);
+        let group = Group::new(header, self.shared.cache.account().clone(), past);
+        if mends {
+            let shared = self.shared.clone();
+            return Ok(group::Producer::new(group, shared, Place::Aside));
+        }
         state.groups.insert(index, group.clone());
         let excess = state.groups.len() > MAX_GROUPS;
         let dropped = excess.then(|| state.groups[0].clone());
@@ -114,7 +124,8 @@ impl Producer {
         if let Some(dropped) = dropped {
             self.shared.remove(&dropped);
         }
-        Ok(group::Producer::new(group, self.shared.clone()))
+        let shared = self.shared.clone();
+        Ok(group::Producer::new(group, shared, Place::Track))
     }
 
     /// A reader's view of the track.
@@ -189,6 +200,22 @@ impl Consumer {
             .take(max)
             .cloned()
             .collect()
+    }
+
+    /// The groups with frames before `before`, oldest first, that began at most `reach` before it,
+    /// or before the first that is there after it, by the origin's clock.
+    pub fn past(&self, before: Key, reach: Duration) -> Vec<Key> {
+        let state = self.shared.state.read();
+        let wallclock = |group: &Group| group.header().wallclock_us;
+        let end = state.groups.partition_point(|group| group.key() < before);
+        let later = state.groups.range(end..).find(|group| !group.is_empty());
+        let Some(from) = later.or_else(|| state.begun().next()).map(wallclock) else {
+            return Vec::new();
+        };
+        let reach_us = u64::try_from(reach.as_micros()).unwrap_or(u64::MAX);
+        let reached = |group: &&Group| wallclock(group) >= from.saturating_sub(reach_us);
+        let groups = state.groups.range(..end).filter(|group| !group.is_empty());
+        groups.filter(reached).map(Group::key).collect()
     }
 
     /// How many groups with frames come after `key`.
@@ -317,13 +344,32 @@ impl Shared {
         let key = group.key();
         let mut state = self.state.write();
         if let Some(index) = state.after(key).checked_sub(1)
-            && state.groups[index].key() == key
+            && state.groups[index].is(group)
         {
             state.groups.remove(index);
+            state.floor = state.floor.max(Some(key));
         }
-        state.floor = state.floor.max(Some(key));
         drop(state);
         self.cache.release(group);
+        self.wake();
+    }
+
+    /// Puts a whole group in the place of the aborted one of its key, if that is still there.
+    pub(crate) fn mend(self: &Arc<Self>, whole: &Group) {
+        let key = whole.key();
+        let mut state = self.state.write();
+        let index = state.after(key).checked_sub(1);
+        let place = index.map(|index| &mut state.groups[index]);
+        let aborted = |group: &&mut Group| group.key() == key && group.end() == Some(End::Aborted);
+        let Some(aborted) = place
+            .filter(aborted)
+            .map(|place| std::mem::replace(place, whole.clone()))
+        else {
+            return;
+        };
+        drop(state);
+        self.cache.release(&aborted);
+        self.cache.supersede(self, whole);
         self.wake();
     }
 

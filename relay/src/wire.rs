@@ -9,6 +9,8 @@ mod message;
 mod parity;
 pub mod varint;
 
+use media::timestamp::Timestamp;
+
 pub use group::{Event, GroupDecoder, encode_frame, encode_header};
 pub use message::{Message, Messages, Refusal, Start};
 pub use parity::{Block, Parity};
@@ -16,8 +18,8 @@ pub use parity::{Block, Parity};
 /// What the connection's TLS handshake agrees on.
 pub const ALPN: &[u8] = b"weir/1";
 
-/// The versions of the messages that are spoken, best first.
-pub const VERSIONS: [u64; 1] = [1];
+/// The versions of messages and group streams that are spoken, best first.
+pub const VERSIONS: [u64; 1] = [2];
 
 /// Versions in a hello: a node speaks a handful.
 pub const MAX_VERSIONS: usize = 16;
@@ -37,6 +39,9 @@ pub const MAX_HOPS: usize = 8;
 /// Bytes of a group's header: configuration records are some hundred bytes, the largest known a few
 /// KiB.
 pub const MAX_HEADER: usize = 64 << 10;
+
+/// The longest segment that a group's header can ask for: one that lasts an hour is a mistake.
+pub const MAX_SEGMENT: Timestamp = Timestamp::from_millis(3_600_000);
 
 /// Bytes of a frame's head: six numbers of at most eight bytes, and room for later fields.
 pub const MAX_FRAME_HEAD: usize = 128;

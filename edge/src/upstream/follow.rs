@@ -3,6 +3,7 @@
 //! Asks parent after parent, follows the one that has the stream, and starts over when it is lost. The list of parents
 //! is made anew each round, so that a changed plan counts as soon as the old parent is gone.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use cluster::stream::StreamKey;
 use prometheus_client::metrics::gauge::Gauge;
 use rand::RngExt as _;
 use relay::driver::{Peer, SubscribeError, Subscription, Why};
-use relay::track::Producer;
+use relay::track::{MAX_GROUPS, Producer};
 use relay::wire::{Refusal, Start};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::parents::{self, Parent};
+use super::past::{Ask, Gaps, Next, Seen};
 use super::{Entry, Failure, State, Upstream};
 
 /// Follows the stream to its end and takes it off the list.
@@ -139,11 +141,58 @@ impl Follower<'_> {
         self.entry
             .state
             .send_replace(State::Live(subscription.hops().into()));
-        let why = subscription.ended().await;
+        let why = tokio::select! {
+            why = subscription.ended() => why,
+            never = self.keep_past(peer) => match never {},
+        };
         if why == Why::Lost {
             tracing::warn!(%stream, parent, "parent lost");
         }
         why
+    }
+
+    /// Brings what is wanted of the past and missing here, as long as this parent has the stream.
+    async fn keep_past(&self, peer: &Peer) -> Infallible {
+        let entry = self.entry;
+        let mut wanted = entry.past.subscribe();
+        let mut gaps = Gaps::default();
+        loop {
+            let window = wanted.wait_for(|past| !past.wanted.is_zero()).await;
+            // The sender is the entry's own: it cannot be gone.
+            let window = window.map_or(Duration::ZERO, |past| past.wanted);
+            let seen: Vec<Seen> = entry
+                .track
+                .recent(MAX_GROUPS)
+                .iter()
+                .map(Seen::from)
+                .collect();
+            match gaps.next(&seen, window, |key| entry.track.may_come(key)) {
+                Next::Ask(ask) => match self.bring(peer, ask).await {
+                    Ok(()) => continue,
+                    Err(()) => gaps.failed(ask),
+                },
+                Next::Wait => {}
+                Next::Settled => entry.settled(window),
+            }
+            tokio::select! {
+                () = sleep(LOOK_EVERY) => {}
+                _ = wanted.changed() => {}
+            }
+        }
+    }
+
+    /// Takes a piece of the past into the track.
+    async fn bring(&self, peer: &Peer, ask: Ask) -> Result<(), ()> {
+        let (stream, into) = (self.stream, self.into.clone());
+        let Ask { before, for_ms } = ask;
+        tracing::debug!(%stream, ?before, for_ms, "past wanted");
+        let start = Start::Past { before, for_ms };
+        let mut asked = peer
+            .subscribe(stream.as_str(), &[], start, into)
+            .await
+            .map_err(|error| tracing::debug!(%stream, %error, "no past"))?;
+        let ended = timeout(BRING_WITHIN, asked.ended()).await;
+        (ended == Ok(Why::Ended)).then_some(()).ok_or(())
     }
 
     /// Where to go on: behind what is there already.
@@ -175,6 +224,15 @@ impl Follower<'_> {
 impl Entry {
     fn is_live(&self) -> bool {
         matches!(*self.state.borrow(), State::Live(_))
+    }
+
+    /// All is here that the parent has of this window.
+    fn settled(&self, window: Duration) {
+        self.past.send_if_modified(|past| {
+            let more = past.held < Some(window);
+            past.held = past.held.max(Some(window));
+            more
+        });
     }
 }
 
@@ -210,6 +268,12 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Viewers of a lost stream wait so long for it: an origin restarts and its publisher redials in less.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+
+/// How often the past is looked at: a group that is missing holds players up until it is mended.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The parent ends what is asked of the past by itself, after [`relay::session::PAST_WITHIN`] at the latest.
+const BRING_WITHIN: Duration = relay::session::PAST_WITHIN.saturating_add(Duration::from_secs(5));
 
 /// A stream that is not there is asked for once in this time, whoever wants it.
 const REMEMBER_MISSING: Duration = Duration::from_millis(500);

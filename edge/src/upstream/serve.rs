@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use cluster::stream::StreamKey;
 use relay::driver::{self, Announced, Boxed, Served, Source};
-use relay::wire::Refusal;
+use relay::group::{Group, Key};
+use relay::track::Consumer;
+use relay::wire::{Refusal, Start};
 use tokio::sync::watch;
 use transport::limit::Connections;
 use transport::quic::{self, Connection, Incoming};
@@ -106,10 +108,14 @@ impl Source for Streams {
         &'a self,
         stream: &'a str,
         hops: &'a [String],
+        start: Start,
     ) -> Boxed<'a, Result<Served, Refusal>> {
         Box::pin(async move {
             let stream = StreamKey::parse(stream).map_err(|_| Refusal::NotFound)?;
             let joined = self.upstream.join(&stream, hops).await?;
+            if let Start::Past { before, for_ms } = start {
+                joined.past(reach(&joined.track, before, for_ms)).await;
+            }
             Ok(Served {
                 track: joined.track,
                 hops: joined.hops.to_vec(),
@@ -121,6 +127,20 @@ impl Source for Streams {
     fn announced(&self) -> watch::Receiver<Arc<Vec<Announced>>> {
         self.announced.clone()
     }
+}
+
+/// The window that reaches `for_ms` back from a group, or from the first that is there after it.
+fn reach(track: &Consumer, before: Key, for_ms: u64) -> Duration {
+    let began_us = |group: Group| group.header().wallclock_us;
+    let from = track
+        .group(before)
+        .or_else(|| track.next_after(before))
+        .map(began_us);
+    let newest = track.latest().map(began_us);
+    let since = newest
+        .zip(from)
+        .map_or(0, |(newest, from)| newest.saturating_sub(from));
+    Duration::from_micros(since).saturating_add(Duration::from_millis(for_ms))
 }
 
 /// Nodes that take streams from one edge: beyond this it is time for another layer.

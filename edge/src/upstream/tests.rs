@@ -219,3 +219,81 @@ async fn a_path_that_would_be_a_loop_is_refused() {
         .unwrap_err();
     assert_eq!(failure, Failure::Loop);
 }
+
+/// Numbers of the whole groups here, oldest first.
+fn whole(track: &Consumer) -> Vec<u64> {
+    let groups = track.recent(usize::MAX);
+    let whole = groups
+        .iter()
+        .rev()
+        .filter(|group| group.end() == Some(relay::group::End::Finished));
+    whole.map(|group| group.key().number).collect()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn an_edge_that_joins_late_brings_the_past_once() {
+    let mut feed = Feed::new();
+    (0..9).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let joined = edge.upstream.join(&key("live/x"), &[]).await.unwrap();
+    let asking = (0..20).map(|_| joined.past(MINUTE));
+    futures_util::future::join_all(asking).await;
+    assert_eq!(whole(&joined.track), (1..=9).collect::<Vec<_>>());
+    // The stream, its past, and once more before the oldest that came.
+    assert_eq!(origin.subscriptions(), 3);
+    joined.past(MINUTE / 2).await;
+    assert_eq!(origin.subscriptions(), 3);
+}
+
+#[tokio::test]
+async fn the_past_comes_through_an_edge_that_did_not_have_it() {
+    let mut feed = Feed::new();
+    (0..5).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    let near = node("near", origin.address, Duration::from_secs(1));
+    tokio::spawn(serve::Server::new(near.upstream.clone()).run());
+    let address = near.endpoint.local_addr().unwrap();
+    let far = node("far", address, Duration::from_secs(1));
+    let joined = far.upstream.join(&key("live/x"), &[]).await.unwrap();
+    joined.past(MINUTE).await;
+    assert_eq!(whole(&joined.track), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_group_that_a_lost_parent_cut_is_made_whole_by_the_next() {
+    let mut feed = Feed::new();
+    feed.group();
+    let mut cut = feed.open();
+    feed.push(&mut cut);
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let joined = edge.upstream.join(&key("live/x"), &[]).await.unwrap();
+    joined.past(MINUTE).await;
+    assert_eq!(whole(&joined.track), [1]);
+    let port = origin.crash().await;
+    let aborted = || {
+        let group = joined.track.latest().unwrap();
+        group.end() == Some(relay::group::End::Aborted)
+    };
+    until("the group is cut", aborted).await;
+    feed.push(&mut cut);
+    cut.finish();
+    feed.group();
+    let _origin = Origin::restart(&feed, port).await;
+    until("all are whole", || whole(&joined.track) == [1, 2, 3]).await;
+    assert_eq!(joined.track.recent(2)[1].len(), 2);
+}
+
+#[tokio::test]
+async fn nobody_waits_long_for_the_past_of_a_stream_that_is_over() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let joined = edge.upstream.join(&key("live/x"), &[]).await.unwrap();
+    feed.track.end();
+    timeout(PAST_WITHIN / 2, joined.past(MINUTE)).await.unwrap();
+}

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use cluster::plan::{Kick, Mark};
 use media::codec::Codec;
 use media::frame::{Kind, TrackId};
+use media::timestamp::Timestamp;
 use relay::group::{End, Group};
 use tokio::time::advance;
 
@@ -16,7 +17,7 @@ fn registry(max_publishers: usize, cache_bytes: usize) -> Arc<Registry> {
     let rules = Rules {
         grace: MS(5_000),
         takeover_after: MS(1_000),
-        segment_max: Timestamp::from_millis(6_000),
+        terms: crate::config::Hls::default().terms(),
         max_publishers,
     };
     let clock = Clock::manual(1_700_000_000_000_000);

@@ -8,6 +8,7 @@ use super::*;
 
 const NOW_US: u64 = 1_700_000_000_000_000;
 const NOW_MS: u64 = NOW_US / 1000;
+const NOW_MSN: u64 = (NOW_MS - YEAR_2020_MS) / 500;
 
 /// A publication and the arrival time of what it is fed.
 struct Rig {
@@ -28,9 +29,9 @@ enum Seen {
 
 impl Rig {
     fn new() -> Self {
-        let segment_max = Timestamp::from_millis(6_000);
+        let terms = crate::config::Hls::default().terms();
         Self {
-            publication: Publication::new(segment_max, Numbers::default(), NOW_US),
+            publication: Publication::new(terms, Numbers::default(), NOW_US),
             now_us: NOW_US,
         }
     }
@@ -107,7 +108,7 @@ fn seen(output: Output) -> Seen {
     match output {
         Output::Open(h) => Seen::Open(
             h.number - NOW_MS,
-            h.first_msn - NOW_MS,
+            h.first_msn - NOW_MSN,
             h.config_id,
             h.discontinuity,
         ),
@@ -217,17 +218,72 @@ fn audio_alone_opens_a_group_every_audio_group() {
 #[test]
 fn a_long_group_is_several_segments() {
     let mut rig = Rig::with(&[video("v"), sound("a")]);
-    rig.key(0);
-    rig.inter(5_960);
-    // Sound past the cut stays with the pictures around it and does not cut.
-    rig.audio(6_010);
-    rig.key(6_000);
-    rig.inter(12_040);
-    rig.inter(18_000);
-    rig.inter(18_040);
-    rig.key(20_000);
-    let msn: Vec<u64> = rig.headers().iter().map(|h| h.first_msn - NOW_MS).collect();
+    for ms in (0..=20_000).step_by(40) {
+        let opens = matches!(ms, 0 | 6_000 | 20_000);
+        let kind = if opens { Kind::Key } else { Kind::Reference };
+        rig.frame(TrackId::VIDEO, kind, ms);
+        // Sound past the cut stays with the pictures around it and does not cut.
+        rig.audio(ms + 30);
+    }
+    let msn: Vec<u64> = rig
+        .headers()
+        .iter()
+        .map(|h| h.first_msn - NOW_MSN)
+        .collect();
     assert_eq!(msn, [1, 2, 5]);
+}
+
+#[test]
+fn parts_are_numbered_over_groups_and_segments() {
+    let mut rig = Rig::with(&[video("v"), sound("a")]);
+    for ms in (0..9_000).step_by(40) {
+        let opens = ms == 0 || ms == 7_000 || ms == 7_520;
+        rig.frame(
+            TrackId::VIDEO,
+            if opens { Kind::Key } else { Kind::Reference },
+            ms,
+        );
+        rig.audio(ms + 5);
+    }
+    let headers = rig.headers();
+    let parts: Vec<u64> = headers.iter().map(|h| h.first_part - NOW_MS).collect();
+    // 15 parts of 400 ms make the first segment, 2.5 the rest of the first group.
+    assert_eq!(parts, [1, 19, 21]);
+    let msn: Vec<u64> = headers.iter().map(|h| h.first_msn - NOW_MSN).collect();
+    assert_eq!(msn, [1, 3, 4]);
+}
+
+#[test]
+fn the_part_target_is_whole_frames_where_they_would_fill_it_badly() {
+    let rows = [
+        (None, 400),
+        (Some(25.0), 400),
+        (Some(24.0), 400),
+        (Some(3.0), 334),
+        (Some(1.0), 1_000),
+    ];
+    for (frame_rate, target_ms) in rows {
+        let mut rig = Rig::new();
+        rig.publication.handle_input(NOW_US, Input::Begin);
+        rig.event(flv::Event::Metadata(flv::Metadata {
+            has_video: Some(true),
+            frame_rate,
+            ..flv::Metadata::default()
+        }));
+        rig.event(flv::Event::Config(video("v")));
+        rig.key(0);
+        // What another publisher says changes nothing: an epoch's terms are fixed.
+        rig.begin(&[video("v")]);
+        rig.key(40);
+        for header in rig.headers() {
+            assert_eq!(
+                header.part_target,
+                Timestamp::from_millis(target_ms),
+                "{frame_rate:?}"
+            );
+            assert_eq!(header.segment_max, Timestamp::from_millis(6_000));
+        }
+    }
 }
 
 #[test]
@@ -483,9 +539,10 @@ fn the_next_life_begins_above_the_last() {
     rig.key(40);
     let floor = rig.publication.numbers();
     // The clock was set back meanwhile.
-    let segment_max = Timestamp::from_millis(6_000);
-    let next = Publication::new(segment_max, floor, NOW_US - 10_000_000).numbers();
+    let terms = crate::config::Hls::default().terms();
+    let next = Publication::new(terms, floor, NOW_US - 10_000_000).numbers();
     assert!(next.epoch > floor.epoch && next.group >= floor.group && next.msn >= floor.msn);
+    assert!(next.part >= floor.part && next.discontinuities > floor.discontinuities);
 }
 
 /// Anything that a publisher can do.
@@ -543,6 +600,11 @@ proptest! {
                             prop_assert_eq!(header.epoch, last.epoch);
                             prop_assert_eq!(header.number, last.number + 1);
                             prop_assert!(header.first_msn > last.first_msn);
+                            prop_assert!(header.first_part > last.first_part);
+                            let breaks = u64::from(header.discontinuity);
+                            prop_assert_eq!(header.discontinuities, last.discontinuities + breaks);
+                            prop_assert_eq!(header.segment_max, last.segment_max);
+                            prop_assert_eq!(header.part_target, last.part_target);
                             prop_assert!(header.wallclock_us >= last.wallclock_us);
                             prop_assert!(header.config_id >= last.config_id);
                             let same = header.catalog.tracks == last.catalog.tracks;

@@ -23,16 +23,34 @@ fn frame() -> Frame {
 }
 
 fn open(track: &track::Producer, number: u64) -> group::Producer {
-    let header = Header {
+    track.open_group(header(number, 0)).unwrap()
+}
+
+/// A group that began at the second of its number.
+fn open_at(track: &track::Producer, number: u64) -> group::Producer {
+    track.open_group(header(number, number)).unwrap()
+}
+
+fn whole_at(track: &track::Producer, number: u64) {
+    let mut group = open_at(track, number);
+    group.push(frame()).unwrap();
+    group.finish();
+}
+
+fn header(number: u64, at_s: u64) -> Header {
+    Header {
         epoch: 1,
         number,
-        wallclock_us: 0,
+        wallclock_us: at_s * 1_000_000,
         first_msn: 0,
+        first_part: 1,
+        discontinuities: 0,
+        segment_max: Timestamp::from_millis(6_000),
+        part_target: Timestamp::from_millis(400),
         config_id: 0,
         discontinuity: false,
         catalog: Arc::default(),
-    };
-    track.open_group(header).unwrap()
+    }
 }
 
 /// A group with one frame, finished.
@@ -112,6 +130,59 @@ fn a_group_that_is_still_written_goes_only_when_nothing_closed_is_left() {
     }
     assert_eq!(slow.group().end(), Some(End::Aborted));
     assert_eq!(slow.push(frame()), Err(Refused::Dropped));
+}
+
+#[test]
+fn what_comes_of_the_past_displaces_nothing_younger() {
+    let cache = Cache::new(3 * ONE);
+    let (a, b) = (track(&cache), track(&cache));
+    whole_at(&a, 5);
+    whole_at(&a, 9);
+    whole_at(&b, 4);
+    let mut old = open_at(&a, 3);
+    assert_eq!(old.push(frame()), Err(Refused::Budget));
+    assert_eq!((numbers(&a), numbers(&b)), (vec![5, 9], vec![4]));
+    whole_at(&b, 7);
+    assert_eq!((numbers(&a), numbers(&b)), (vec![9], vec![4, 7]));
+    whole_at(&a, 8);
+    let oldest = "the oldest by the origin's clock gave way";
+    assert_eq!(
+        (numbers(&a), numbers(&b)),
+        (vec![8, 9], vec![7]),
+        "{oldest}"
+    );
+}
+
+#[test]
+fn an_aborted_group_gives_its_place_and_its_bytes_to_a_whole_one() {
+    let cache = Cache::new(10 * ONE);
+    let track = track(&cache);
+    let mut cut = open(&track, 1);
+    cut.push(frame()).unwrap();
+    drop(cut);
+    whole(&track, 2);
+    let mut late = open(&track, 1);
+    late.push(frame()).unwrap();
+    late.push(frame()).unwrap();
+    let key = Key {
+        epoch: 1,
+        number: 1,
+    };
+    assert_eq!(
+        track.consumer().group(key).unwrap().len(),
+        1,
+        "not before it is whole"
+    );
+    drop(late);
+    assert_eq!(cache.bytes(), 2 * ONE, "one that is cut again is forgotten");
+    let mut late = open(&track, 1);
+    late.push(frame()).unwrap();
+    late.push(frame()).unwrap();
+    late.finish();
+    assert_eq!(track.consumer().group(key).unwrap().len(), 2);
+    assert_eq!(numbers(&track), [1, 2]);
+    assert_eq!(cache.bytes(), 2 * ONE + 1000 + FRAME_COST);
+    assert!(track.open_group(header(1, 0)).is_err(), "a whole one stays");
 }
 
 #[test]

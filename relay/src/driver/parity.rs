@@ -7,9 +7,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quinn::Connection;
+use tokio::sync::Semaphore;
 
 use super::now;
 use crate::repair::{Encoder, Pace, Path};
+use crate::session::PAST_AT_ONCE;
 
 /// Congestion windows below ten packets are better spent on the frames themselves.
 const SMALL_WINDOW: u64 = 14_000;
@@ -17,6 +19,8 @@ const SMALL_WINDOW: u64 = 14_000;
 /// A connection that groups are sent on, and what it loses.
 pub(super) struct Line {
     pub(super) connection: Connection,
+    /// Places for groups of the past.
+    pub(super) past: Semaphore,
     pace: Mutex<Pace>,
 }
 
@@ -24,6 +28,7 @@ impl Line {
     pub(super) fn new(connection: Connection) -> Self {
         Self {
             connection,
+            past: Semaphore::new(PAST_AT_ONCE),
             pace: Mutex::default(),
         }
     }

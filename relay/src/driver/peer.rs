@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use super::receive::Intake;
+use super::receive::{Destination, Intake, Lasts};
 use super::{Announced, Control, Error, SERVER_NAME, WINDOW, close, closed, lost, now, until};
 use crate::group::Key;
 use crate::session::client::{Client, Input, Output};
@@ -24,8 +24,8 @@ use crate::wire::{self, Refusal, Start};
 /// How long a peer may take to answer a subscription: longer than it gives its own source.
 const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 
-/// How long the track waits for the last group of a stream that ended: it was sent before the
-/// message that says so.
+/// How long the track waits for the last group of a stream that ended, or whoever asked for those
+/// of the past: they were sent before the message that says so.
 const LAST_GROUP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Subscriptions that are being asked for at one time; the next one waits.
@@ -111,7 +111,8 @@ impl Peer {
     /// from this one.
     ///
     /// The track ends only when the peer says that the stream ended: after a loss the caller
-    /// subscribes elsewhere into the same track.
+    /// subscribes elsewhere into the same track. A subscription for the past ends by itself, and
+    /// never its track.
     pub async fn subscribe(
         &self,
         stream: &str,
@@ -241,7 +242,7 @@ impl Subscription {
 /// Why no more groups come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The stream ended, and its track with it.
+    /// The stream ended, and its track with it; or all came of the past that was asked for.
     Ended,
     /// The connection is gone; the track goes on.
     Lost,
@@ -346,7 +347,15 @@ impl Driver {
     fn ask(&mut self, ask: Ask) -> Input {
         let id = self.next_id;
         self.next_id += 1;
-        self.intake.tracks.lock().insert(id, ask.into);
+        let into = Destination {
+            track: ask.into,
+            done: 0,
+            lasts: match ask.start {
+                Start::Past { .. } => Lasts::Past,
+                Start::Latest | Start::After(_) => Lasts::Live,
+            },
+        };
+        self.intake.tracks.lock().insert(id, into);
         self.asking.insert(id, ask.answer);
         self.dropped.spawn(async move {
             ask.dropped.cancelled().await;
@@ -378,7 +387,7 @@ impl Driver {
                 Output::Open(node) => name = Some(node),
                 Output::Accepted(id, hops) => self.accepted(id, hops),
                 Output::Refused(id, refusal) => self.refused(id, refusal),
-                Output::Ended(id, last) => self.end(id, last),
+                Output::Ended(id, last, groups) => self.end(id, last, groups),
                 Output::Announced => announced = true,
                 Output::Wake(at) => self.wake = at,
                 Output::Close(code) => return Err(closed(code)),
@@ -409,20 +418,28 @@ impl Driver {
         }
     }
 
-    /// Ends the track once its last group is whole.
-    fn end(&mut self, id: u64, last: Option<Key>) {
+    /// Ends the track once its last group is whole; the past ends by itself once all is taken.
+    fn end(&mut self, id: u64, last: Option<Key>, groups: u64) {
         let ended = self.ended.remove(&id);
-        let Some(track) = self.intake.tracks.lock().get(&id).cloned() else {
+        let found = self.intake.tracks.lock().get(&id).map(Destination::ends);
+        let Some((track, lasts)) = found else {
             return;
         };
         let intake = self.intake.clone();
         self.ending.spawn(async move {
-            if let Some(last) = last {
-                // Without its last group the track ends all the same.
-                let _ = timeout(LAST_GROUP_WITHIN, closed_group(&track, last)).await;
-            }
+            let last = async {
+                match (lasts, last) {
+                    (Lasts::Live, Some(last)) => closed_group(&track, last).await,
+                    (Lasts::Live, None) => {}
+                    (Lasts::Past, _) => intake.taken(id, groups).await,
+                }
+            };
+            // Without its last group the track ends all the same.
+            let _ = timeout(LAST_GROUP_WITHIN, last).await;
             intake.tracks.lock().remove(&id);
-            track.end();
+            if lasts == Lasts::Live {
+                track.end();
+            }
             // The owner may have dropped the subscription.
             let _ = ended.map(|ended| ended.send(()));
         });

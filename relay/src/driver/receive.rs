@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quinn::{RecvStream, VarInt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::group;
 use crate::repair::{Overrun, Window};
@@ -32,13 +32,40 @@ const MAX_PARITY_QUEUED: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Intake {
     /// By subscription.
-    pub(super) tracks: Mutex<HashMap<u64, track::Producer>>,
+    pub(super) tracks: Mutex<HashMap<u64, Destination>>,
+    /// Told when a group of some subscription was taken, or is not wanted.
+    pub(super) settled: Notify,
     gathering: AtomicUsize,
     /// Who takes the parity of a stream.
     parity: Mutex<HashMap<u64, mpsc::Sender<Parity>>>,
     /// Whether the peer sends any: from then on streams are read in pieces and kept for a while.
     repairs: AtomicBool,
     pub(super) counts: Counts,
+}
+
+/// Where the groups of one subscription go.
+#[derive(Debug)]
+pub(super) struct Destination {
+    pub(super) track: track::Producer,
+    /// Groups that were taken whole, or are not wanted.
+    pub(super) done: u64,
+    pub(super) lasts: Lasts,
+}
+
+impl Destination {
+    /// What ends when the subscription does.
+    pub(super) fn ends(&self) -> (track::Producer, Lasts) {
+        (self.track.clone(), self.lasts)
+    }
+}
+
+/// What the end of a subscription ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lasts {
+    /// The stream, and its track with it.
+    Live,
+    /// What was asked of the past; the track goes on.
+    Past,
 }
 
 /// What parity was good for on a connection.
@@ -65,6 +92,7 @@ impl Intake {
             stream: id,
             offset: 0,
             decoder: GroupDecoder::default(),
+            subscription: None,
             producer: None,
             gathering: 0,
             intake: self.clone(),
@@ -88,6 +116,23 @@ impl Intake {
         };
         if !taken {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until so many groups of a subscription were taken, or are not wanted.
+    pub(super) async fn taken(&self, subscription: u64, groups: u64) {
+        let done = || {
+            let tracks = self.tracks.lock();
+            tracks
+                .get(&subscription)
+                .is_none_or(|into| into.done >= groups)
+        };
+        loop {
+            let settled = self.settled.notified();
+            if done() {
+                return;
+            }
+            settled.await;
         }
     }
 
@@ -123,13 +168,14 @@ async fn receive(
         }
     };
     match outcome {
-        Outcome::Whole => return group.finish(),
-        Outcome::Cut => {}
+        Outcome::Whole => group.finish()?,
+        Outcome::Cut => return Ok(()),
         Outcome::Unwanted(stop) => {
             // A stream that ended meanwhile needs no stop.
             let _ = stream.stop(VarInt::from_u32(stop as u32));
         }
     }
+    group.done();
     Ok(())
 }
 
@@ -205,6 +251,7 @@ struct Incoming {
     /// Bytes of the stream that were taken.
     offset: u64,
     decoder: GroupDecoder,
+    subscription: Option<u64>,
     producer: Option<group::Producer>,
     /// What is held of the stream, as counted in the intake.
     gathering: usize,
@@ -245,9 +292,11 @@ impl Incoming {
     }
 
     fn open(&mut self, subscription: u64, header: group::Header) -> Result<(), Stop> {
+        self.subscription = Some(subscription);
         let tracks = self.intake.tracks.lock();
-        let track = tracks.get(&subscription).ok_or(Stop::Unknown)?;
-        self.producer = Some(track.open_group(header).map_err(|_| Stop::Stale)?);
+        let into = tracks.get(&subscription).ok_or(Stop::Unknown)?;
+        let opened = into.track.open_group(header);
+        self.producer = Some(opened.map_err(|_| Stop::Stale)?);
         Ok(())
     }
 
@@ -256,7 +305,7 @@ impl Incoming {
         producer.push(frame).map_err(|_| Stop::Full)
     }
 
-    fn finish(mut self) -> Result<(), wire::Error> {
+    fn finish(&mut self) -> Result<(), wire::Error> {
         if !self.decoder.may_end() {
             return Err(wire::Error::Truncated);
         }
@@ -264,6 +313,16 @@ impl Incoming {
             producer.finish();
         }
         Ok(())
+    }
+
+    /// Nothing more is to come of this group.
+    fn done(self) {
+        let mut tracks = self.intake.tracks.lock();
+        let into = self.subscription.and_then(|id| tracks.get_mut(&id));
+        if let Some(into) = into {
+            into.done += 1;
+            self.intake.settled.notify_waiters();
+        }
     }
 }
 
@@ -287,6 +346,7 @@ mod tests {
             stream: 0,
             offset: 0,
             decoder: GroupDecoder::default(),
+            subscription: None,
             producer: None,
             gathering: 0,
             intake: intake.clone(),

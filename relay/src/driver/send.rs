@@ -5,8 +5,6 @@
 //! frames to a call. A subscriber that does not keep up blocks its own streams only, until they are
 //! late and reset.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -18,9 +16,9 @@ use super::parity::Line;
 use super::{now, until};
 use crate::group::{End, Group, Key};
 use crate::repair::Encoder;
-use crate::session::{Sending, Standing, Verdict};
+use crate::session::{PAST_AT_ONCE, PAST_PRIORITY, Past, Sending, Standing, Verdict};
 use crate::track::{Changes, Consumer};
-use crate::wire::{self, Reset, Start};
+use crate::wire::{self, Reset};
 
 /// Frames handed to quinn in one call: a quarter of a second of video with sound.
 const BATCH: usize = 16;
@@ -30,17 +28,17 @@ const HEADS: usize = 4096;
 
 /// Sends groups until the track is over; says which was the last.
 pub(super) async fn feed(
-    line: Arc<Line>,
+    line: &Line,
     subscription: u64,
-    track: Consumer,
-    start: Start,
+    track: &Consumer,
+    after: Option<Key>,
 ) -> Option<Key> {
     let mut changes = track.changes();
-    let mut sending = Sending::new(&track, start);
+    let mut sending = Sending::new(after);
     let mut streams = FuturesUnordered::new();
     loop {
-        for group in sending.due(&track) {
-            streams.push(send(&line, subscription, group, Watch::new(&track)));
+        for group in sending.due(track) {
+            streams.push(send(line, subscription, group, Watch::new(track)));
         }
         if streams.is_empty() && track.is_over(sending.done()) {
             return sending.last();
@@ -53,6 +51,42 @@ pub(super) async fn feed(
             }
         }
     }
+}
+
+/// Sends groups of the past, a few at a time, until none is left or their time is over; says how
+/// many the peer took or did not want.
+pub(super) async fn feed_past(
+    line: &Line,
+    subscription: u64,
+    track: &Consumer,
+    mut past: Past,
+) -> u64 {
+    let mut over = std::pin::pin!(until(Some(past.until())));
+    let mut streams = FuturesUnordered::new();
+    let mut groups = 0;
+    loop {
+        while streams.len() < PAST_AT_ONCE
+            && let Some(group) = past.next(track)
+        {
+            streams.push(send_past(line, subscription, group, track));
+        }
+        tokio::select! {
+            biased;
+            // What is still on its way is reset.
+            () = &mut over => return groups,
+            ending = streams.next() => match ending {
+                Some(Ending::Delivered | Ending::Stopped) => groups += 1,
+                Some(Ending::Reset(reset)) => debug!(subscription, ?reset, "past not sent"),
+                None => return groups,
+            }
+        }
+    }
+}
+
+async fn send_past(line: &Line, subscription: u64, group: Group, track: &Consumer) -> Ending {
+    // The places are never closed.
+    let _place = line.past.acquire().await;
+    send(line, subscription, group, Watch::past(track)).await.1
 }
 
 /// How a group's stream came to its end.
@@ -104,7 +138,8 @@ impl GroupStream {
             Ok(batch) => batch,
             Err(error) => return failed(group, &error),
         };
-        let mut carrier = Carrier::new(line, stream, batch);
+        let in_time = watch.standing.is_some();
+        let mut carrier = Carrier::new(line, stream, batch, in_time);
         match carrier.carry(group, watch).await {
             Ok(ending) => ending,
             Err(Failure::Stopped) => Ending::Stopped,
@@ -151,16 +186,19 @@ struct Carrier<'a> {
     stream: &'a mut SendStream,
     batch: Batch,
     parity: Encoder,
+    /// It is live, not of the past.
+    in_time: bool,
 }
 
 impl<'a> Carrier<'a> {
-    fn new(line: &'a Line, stream: &'a mut SendStream, batch: Batch) -> Self {
+    fn new(line: &'a Line, stream: &'a mut SendStream, batch: Batch, in_time: bool) -> Self {
         let parity = Encoder::new(VarInt::from(stream.id()).into_inner());
         let mut carrier = Self {
             line,
             stream,
             batch,
             parity,
+            in_time,
         };
         carrier.cover();
         carrier
@@ -223,8 +261,11 @@ impl<'a> Carrier<'a> {
         Ok(more)
     }
 
+    /// What nobody waits for gets no parity.
     fn cover(&mut self) {
-        self.line.cover(&mut self.parity, self.batch.unwritten());
+        if self.in_time {
+            self.line.cover(&mut self.parity, self.batch.unwritten());
+        }
     }
 
     fn written(&mut self, chunks: usize) {
@@ -305,7 +346,8 @@ impl Batch {
 struct Watch {
     track: Consumer,
     changes: Changes,
-    standing: Standing,
+    /// None of a group of the past, which is never late and has one priority.
+    standing: Option<Standing>,
     begun: Option<u64>,
     priority: i32,
     late: Option<std::time::Instant>,
@@ -325,10 +367,18 @@ impl Watch {
         Self {
             track: track.clone(),
             changes: track.changes(),
-            standing: Standing::default(),
+            standing: Some(Standing::default()),
             begun: None,
             priority: 0,
             late: None,
+        }
+    }
+
+    fn past(track: &Consumer) -> Self {
+        Self {
+            standing: None,
+            priority: PAST_PRIORITY,
+            ..Self::new(track)
         }
     }
 
@@ -342,10 +392,11 @@ impl Watch {
             }
         }
         let begun = self.track.begun();
-        if self.begun.replace(begun) == Some(begun) {
+        let same = self.begun.replace(begun) == Some(begun);
+        let Some(standing) = self.standing.as_mut().filter(|_| !same) else {
             return Event::Grown;
-        }
-        match self.standing.judge(now(), self.track.newer_than(key)) {
+        };
+        match standing.judge(now(), self.track.newer_than(key)) {
             Verdict::Late => Event::Late,
             Verdict::Send { priority, late } => {
                 (self.priority, self.late) = (priority, late);

@@ -14,9 +14,8 @@ use super::parity::Line;
 use super::{
     Announced, Control, Error, Lease, Served, Source, WINDOW, close, closed, lost, now, send, until,
 };
-use crate::group::Key;
-use crate::session::HELLO_WITHIN;
-use crate::session::server::{Input, Output, Server};
+use crate::session::server::{Input, Output, Sent, Server};
+use crate::session::{HELLO_WITHIN, Past};
 use crate::track;
 use crate::wire::{Close, Refusal, Start};
 
@@ -63,7 +62,7 @@ struct Serving {
     resolving: JoinSet<(u64, Result<Served, Refusal>)>,
     /// The stream that the session is deciding on.
     found: Option<(track::Consumer, Option<Lease>)>,
-    feeds: JoinSet<(u64, Option<Key>)>,
+    feeds: JoinSet<(u64, Sent)>,
     /// What each subscription is doing: being resolved, or fed.
     running: HashMap<u64, AbortHandle>,
     wake: Option<Instant>,
@@ -108,7 +107,7 @@ impl Serving {
                     None => continue,
                 },
                 Some(ended) = self.feeds.join_next() => match finished(ended)? {
-                    Some((id, last)) => self.ended(id, last),
+                    Some((id, sent)) => self.ended(id, sent),
                     None => continue,
                 },
                 () = shutdown.cancelled(), if open && !draining => {
@@ -134,15 +133,20 @@ impl Serving {
         Input::Resolved(id, hops)
     }
 
-    fn ended(&mut self, id: u64, last: Option<Key>) -> Input {
+    fn ended(&mut self, id: u64, sent: Sent) -> Input {
         self.running.remove(&id);
-        Input::Ended(id, last)
+        Input::Ended(id, sent)
     }
 
     async fn carry_out(&mut self, output: Output) -> Result<(), Error> {
         match output {
             Output::Send(bytes) => self.control.write(bytes).await?,
-            Output::Resolve { id, stream, hops } => self.resolve(id, stream, hops),
+            Output::Resolve {
+                id,
+                stream,
+                hops,
+                start,
+            } => self.resolve(id, stream, hops, start),
             Output::Start(id, start) => self.start(id, start),
             Output::Stop(id) => self.stop(id),
             Output::Wake(at) => self.wake = at,
@@ -156,10 +160,10 @@ impl Serving {
         Ok(())
     }
 
-    fn resolve(&mut self, id: u64, stream: String, hops: Vec<String>) {
+    fn resolve(&mut self, id: u64, stream: String, hops: Vec<String>, start: Start) {
         let source = self.source.clone();
         let task = self.resolving.spawn(async move {
-            let found = timeout(RESOLVE_WITHIN, source.subscribe(&stream, &hops)).await;
+            let found = timeout(RESOLVE_WITHIN, source.subscribe(&stream, &hops, start)).await;
             (id, found.unwrap_or(Err(Refusal::Overloaded)))
         });
         self.running.insert(id, task);
@@ -170,7 +174,7 @@ impl Serving {
             let line = self.line.clone();
             let feed = async move {
                 let _held = lease;
-                (id, send::feed(line, id, track, start).await)
+                (id, feed(line, id, track, start).await)
             };
             self.running.insert(id, self.feeds.spawn(feed));
         }
@@ -181,6 +185,21 @@ impl Serving {
             task.abort();
         }
     }
+}
+
+async fn feed(line: Arc<Line>, id: u64, track: track::Consumer, start: Start) -> Sent {
+    let after = match start {
+        Start::Latest => None,
+        Start::After(key) => Some(key),
+        Start::Past { before, for_ms } => {
+            let reach = Duration::from_millis(for_ms);
+            let past = Past::new(&track, before, reach, now());
+            let groups = send::feed_past(&line, id, &track, past).await;
+            return Sent { last: None, groups };
+        }
+    };
+    let last = send::feed(&line, id, &track, after).await;
+    Sent { last, groups: 0 }
 }
 
 /// A task's result; none when it was stopped.

@@ -2,6 +2,7 @@
 
 mod congestion;
 mod network;
+mod past;
 mod repair;
 
 use std::collections::HashMap;
@@ -194,6 +195,7 @@ impl Source for Node {
         &'a self,
         stream: &'a str,
         _: &'a [String],
+        _: Start,
     ) -> Boxed<'a, Result<Served, Refusal>> {
         let served = self.streams.lock().get(stream).cloned();
         Box::pin(async move { served.ok_or(Refusal::NotFound) })
@@ -259,12 +261,38 @@ impl Show {
     }
 }
 
+fn picture(at: Duration) -> Frame {
+    Frame {
+        dts: Timestamp::from_micros(at.as_micros() as i64),
+        ..big_picture(0, 100)
+    }
+}
+
+fn big_picture(index: usize, size: usize) -> Frame {
+    Frame {
+        track: TrackId::VIDEO,
+        kind: if index == 0 {
+            Kind::Key
+        } else {
+            Kind::Reference
+        },
+        dts: Timestamp::from_millis(index as i64 * 40),
+        cts: Timestamp::ZERO,
+        duration: None,
+        payload: Bytes::from(vec![index as u8; size]),
+    }
+}
+
 fn header(epoch: u64, number: u64) -> Header {
     Header {
         epoch,
         number,
         wallclock_us: 1_700_000_000_000_000 + number * 1_000_000,
         first_msn: number,
+        first_part: 1,
+        discontinuities: 0,
+        segment_max: Timestamp::from_millis(6_000),
+        part_target: Timestamp::from_millis(400),
         config_id: 0,
         discontinuity: false,
         catalog: Arc::new(Catalog::default()),
@@ -780,7 +808,15 @@ async fn a_bad_dialler_loses_its_own_connection_and_no_other() {
         ),
         (
             "the acceptor's message",
-            bytes_of(&[hello(), Message::Ended { id: 1, last: None }]).to_vec(),
+            bytes_of(&[
+                hello(),
+                Message::Ended {
+                    id: 1,
+                    last: None,
+                    groups: 0,
+                },
+            ])
+            .to_vec(),
             Close::Protocol,
         ),
     ];
@@ -818,15 +854,19 @@ fn bad_acceptors() -> [Bad; 7] {
         hops: hops.iter().map(|hop| (*hop).to_owned()).collect(),
     };
     let group = |what, bytes: &[u8]| {
-        let messages = vec![welcome(1), accepted(&["bad"])];
+        let messages = vec![welcome(wire::VERSIONS[0]), accepted(&["bad"])];
         (what, messages, bytes.to_vec(), "Lost")
     };
     let message = |what, messages, outcome| (what, messages, vec![], outcome);
-    let looped = vec![welcome(1), accepted(&["edge", "bad"])];
+    let looped = vec![welcome(wire::VERSIONS[0]), accepted(&["edge", "bad"])];
     [
         message("a version of its own", vec![welcome(9)], "connect: Version"),
         message("out of turn", vec![hello()], "connect: OutOfTurn"),
-        message("no answer", vec![welcome(1)], "subscribe: Timeout"),
+        message(
+            "no answer",
+            vec![welcome(wire::VERSIONS[0])],
+            "subscribe: Timeout",
+        ),
         message("a loop", looped, "subscribe: Refused(Loop)"),
         group("not a group", &[9]),
         group("an endless header", &[1, 0xc0, 9, 9, 9, 9, 9, 9, 9]),

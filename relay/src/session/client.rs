@@ -42,8 +42,8 @@ pub enum Output {
     Accepted(u64, Vec<String>),
     /// No groups will come.
     Refused(u64, Refusal),
-    /// No groups will come after this one.
-    Ended(u64, Option<Key>),
+    /// No groups will come after this one; so many of the past were taken.
+    Ended(u64, Option<Key>, u64),
     /// [`Client::announced`] changed.
     Announced,
     /// Come back at this time, or never.
@@ -167,9 +167,9 @@ impl Client {
                     self.outputs.push_back(Output::Refused(id, refusal));
                 }
             }
-            (State::Open, Message::Ended { id, last }) => {
+            (State::Open, Message::Ended { id, last, groups }) => {
                 if self.subscriptions.remove(&id).is_some() {
-                    self.outputs.push_back(Output::Ended(id, last));
+                    self.outputs.push_back(Output::Ended(id, last, groups));
                 }
             }
             (

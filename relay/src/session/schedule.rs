@@ -4,13 +4,16 @@
 //! group that newer ones have waited behind for too long, or too many of them, is reset: a viewer
 //! is better off at the next key frame than ever further behind. Nothing here knows what a link can
 //! carry; only time and newer groups count.
+//!
+//! The past goes with what all live groups leave of the link, a few groups of a connection at a
+//! time and for a bounded time, so that it neither fills the buffers that live groups pass through
+//! nor lasts for ever.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::group::{Group, Key};
+use crate::group::{End, Group, Key};
 use crate::track::Consumer;
-use crate::wire::Start;
 
 /// How many newer groups may be there before a group is late; the streams of a subscription are
 /// never more than these.
@@ -35,12 +38,8 @@ pub struct Sending {
 const MEMORY: usize = 4 * LATE_GROUPS;
 
 impl Sending {
-    /// A subscription that starts at `start`.
-    pub fn new(track: &Consumer, start: Start) -> Self {
-        let after = match start {
-            Start::After(key) => Some(key),
-            Start::Latest => track.recent(2).get(1).map(Group::key),
-        };
+    /// A subscription that starts after a group, or with the newest that there is at first.
+    pub fn new(after: Option<Key>) -> Self {
         Self {
             after,
             sent: VecDeque::new(),
@@ -54,6 +53,9 @@ impl Sending {
         if self.begun.replace(begun) == Some(begun) {
             return Vec::new();
         }
+        let newest = track.latest().map(|group| group.key().before());
+        // What comes of the past later is not asked for.
+        self.after = self.after.or(newest);
         let mut due = track.recent(LATE_GROUPS);
         due.retain(|group| Some(group.key()) > self.after && !self.sent.contains(&group.key()));
         for group in due.iter().rev() {
@@ -77,6 +79,46 @@ impl Sending {
         if self.sent.len() > MEMORY {
             self.after = self.after.max(self.sent.pop_front());
         }
+    }
+}
+
+/// Groups of the past that a connection sends at one time: enough to fill a long path with them,
+/// and what they can have under way stays a fraction of the connection's window.
+pub const PAST_AT_ONCE: usize = 4;
+
+/// How long the past may take: what has not come by then is as good as evicted, and the peer asks
+/// again if it still wants it.
+pub const PAST_WITHIN: Duration = Duration::from_secs(30);
+
+/// Below every live group's priority.
+pub const PAST_PRIORITY: i32 = -(LATE_GROUPS as i32);
+
+/// The groups that a subscription sends of the past, newest first.
+#[derive(Debug)]
+pub struct Past {
+    /// Oldest first.
+    left: Vec<Key>,
+    until: Instant,
+}
+
+impl Past {
+    /// The groups before `before` that began at most `reach` before it.
+    pub fn new(track: &Consumer, before: Key, reach: Duration, now: Instant) -> Self {
+        Self {
+            left: track.past(before, reach),
+            until: now + PAST_WITHIN,
+        }
+    }
+
+    /// When what is not delivered is given up.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// The next group to send; those that are gone meanwhile, or will never be whole, are left out.
+    pub fn next(&mut self, track: &Consumer) -> Option<Group> {
+        let whole = |group: &Group| group.end() != Some(End::Aborted);
+        std::iter::from_fn(|| self.left.pop()).find_map(|key| track.group(key).filter(whole))
     }
 }
 

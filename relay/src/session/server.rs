@@ -17,7 +17,7 @@ pub enum Input {
     /// The source has the stream, through these nodes, or refuses it.
     Resolved(u64, Result<Vec<String>, Refusal>),
     /// The subscription's last group was sent or given up, and no other will come.
-    Ended(u64, Option<Key>),
+    Ended(u64, Sent),
     /// What the source has now.
     Announced(Vec<Announced>),
     /// The node is about to stop.
@@ -39,6 +39,8 @@ pub enum Output {
         stream: String,
         /// The nodes that will get it.
         hops: Vec<String>,
+        /// What they want of it.
+        start: Start,
     },
     /// Send the subscription's groups.
     Start(u64, Start),
@@ -48,6 +50,15 @@ pub enum Output {
     Wake(Option<Instant>),
     /// Close the connection.
     Close(Close),
+}
+
+/// What became of a subscription that is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The last group of a live one.
+    pub last: Option<Key>,
+    /// Groups of the past that the peer took or did not want.
+    pub groups: u64,
 }
 
 /// The acceptor of a connection.
@@ -105,7 +116,7 @@ impl Server {
         match input {
             Input::Message(message) => self.message(message),
             Input::Resolved(id, result) => self.resolved(id, result),
-            Input::Ended(id, last) => self.ended(id, last),
+            Input::Ended(id, sent) => self.ended(id, sent),
             Input::Announced(announced) => self.announce(announced),
             Input::Drain => self.draining = true,
             Input::Timeout if self.state == State::Hello => self.close(Close::Timeout),
@@ -183,7 +194,12 @@ impl Server {
             accepted: false,
         };
         self.subscriptions.insert(id, subscription);
-        self.outputs.push_back(Output::Resolve { id, stream, hops });
+        self.outputs.push_back(Output::Resolve {
+            id,
+            stream,
+            hops,
+            start,
+        });
     }
 
     fn resolved(&mut self, id: u64, result: Result<Vec<String>, Refusal>) {
@@ -209,14 +225,14 @@ impl Server {
         }
     }
 
-    fn ended(&mut self, id: u64, last: Option<Key>) {
+    fn ended(&mut self, id: u64, Sent { last, groups }: Sent) {
         if self
             .subscriptions
             .get(&id)
             .is_some_and(|subscription| subscription.accepted)
         {
             self.subscriptions.remove(&id);
-            self.send(&Message::Ended { id, last });
+            self.send(&Message::Ended { id, last, groups });
         }
     }
 

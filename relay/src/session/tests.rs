@@ -18,7 +18,7 @@ fn node(name: &str) -> String {
 
 fn hello() -> Message {
     Message::Hello {
-        versions: vec![3, 1],
+        versions: vec![3, 2],
         node: node("down"),
     }
 }
@@ -40,7 +40,7 @@ fn said(bytes: &Bytes) -> String {
 }
 
 mod serving {
-    use super::super::server::{Input, Output, Server};
+    use super::super::server::{Input, Output, Sent, Server};
     use super::*;
 
     fn server() -> (Server, Instant) {
@@ -70,7 +70,7 @@ mod serving {
         let outputs = handle(&mut server, Input::Message(hello()));
         assert_eq!(
             outputs,
-            [r#"Welcome { version: 1, node: "me" }"#, "Wake(None)"]
+            [r#"Welcome { version: 2, node: "me" }"#, "Wake(None)"]
         );
         assert_eq!(server.peer(), "down");
         server
@@ -83,7 +83,7 @@ mod serving {
     #[test]
     fn a_peer_must_say_hello_first_once_and_in_time() {
         let other = Message::Hello {
-            versions: vec![2, 3],
+            versions: vec![1, 3],
             node: node("down"),
         };
         let rows = [
@@ -110,14 +110,15 @@ mod serving {
     fn a_subscription_is_resolved_accepted_and_ended() {
         let mut server = open();
         let outputs = handle(&mut server, Input::Message(subscribe(3, &["leaf", "down"])));
-        let resolve = r#"Resolve { id: 3, stream: "live/x", hops: ["leaf", "down"] }"#;
+        let resolve =
+            r#"Resolve { id: 3, stream: "live/x", hops: ["leaf", "down"], start: Latest }"#;
         assert_eq!(outputs, [resolve]);
         let outputs = handle(&mut server, Input::Resolved(3, Ok(vec![node("origin")])));
         let accepted = r#"Accepted { id: 3, hops: ["origin", "me"] }"#;
         assert_eq!(outputs, [accepted, "Start(3, Latest)"]);
-        let outputs = handle(&mut server, Input::Ended(3, None));
-        assert_eq!(outputs, ["Ended { id: 3, last: None }"]);
-        assert!(handle(&mut server, Input::Ended(3, None)).is_empty());
+        let outputs = handle(&mut server, Input::Ended(3, Sent::default()));
+        assert_eq!(outputs, ["Ended { id: 3, last: None, groups: 0 }"]);
+        assert!(handle(&mut server, Input::Ended(3, Sent::default())).is_empty());
     }
 
     #[test]
@@ -181,8 +182,11 @@ mod serving {
         assert!(handle(&mut server, Input::Drain).is_empty());
         let outputs = handle(&mut server, Input::Message(subscribe(1, &["down"])));
         assert_eq!(outputs, ["Refused { id: 1, refusal: Draining }"]);
-        let outputs = handle(&mut server, Input::Ended(0, None));
-        assert_eq!(outputs, ["Ended { id: 0, last: None }", "Close(Done)"]);
+        let outputs = handle(&mut server, Input::Ended(0, Sent::default()));
+        assert_eq!(
+            outputs,
+            ["Ended { id: 0, last: None, groups: 0 }", "Close(Done)"]
+        );
     }
 }
 
@@ -204,11 +208,11 @@ mod asking {
     fn open() -> Client {
         let mut client = Client::new("me", Instant::now());
         let welcome = Message::Welcome {
-            version: 1,
+            version: 2,
             node: node("up"),
         };
         let outputs = handle(&mut client, Input::Message(welcome));
-        let hello = r#"Hello { versions: [1], node: "me" }"#;
+        let hello = r#"Hello { versions: [2], node: "me" }"#;
         assert_eq!(outputs[1..], [hello, "Wake(None)", r#"Open("up")"#]);
         client
     }
@@ -227,7 +231,7 @@ mod asking {
     #[test]
     fn a_peer_must_welcome_first_once_and_in_time() {
         let other = Message::Welcome {
-            version: 2,
+            version: 9,
             node: node("up"),
         };
         let rows = [
@@ -240,7 +244,7 @@ mod asking {
             assert_eq!(handle(&mut client, input).last().unwrap(), close);
         }
         let again = Message::Welcome {
-            version: 1,
+            version: 2,
             node: node("up"),
         };
         assert_eq!(
@@ -265,6 +269,7 @@ mod asking {
         let ended = Message::Ended {
             id: 4,
             last: Some(Key::default()),
+            groups: 3,
         };
         let refused = Message::Refused {
             id: 4,
@@ -277,7 +282,7 @@ mod asking {
                 &["Unsubscribe { id: 4 }", "Refused(4, Loop)"],
             ),
             (refused, &["Refused(4, NotFound)"]),
-            (ended, &["Ended(4, Some(Key { epoch: 0, number: 0 }))"]),
+            (ended, &["Ended(4, Some(Key { epoch: 0, number: 0 }), 3)"]),
         ];
         for (message, outputs) in rows {
             let mut client = open();
@@ -321,6 +326,10 @@ mod schedule {
             number,
             wallclock_us: 0,
             first_msn: 0,
+            first_part: 1,
+            discontinuities: 0,
+            segment_max: Timestamp::from_millis(6_000),
+            part_target: Timestamp::from_millis(400),
             config_id: 0,
             discontinuity: false,
             catalog: Arc::default(),
@@ -350,9 +359,9 @@ mod schedule {
         let (producer, track) = track::new(&Cache::new(1 << 20), None).unwrap();
         let key = |number| Key { epoch: 1, number };
         (1..=6).for_each(|number| begin(&producer, number));
-        let mut latest = Sending::new(&track, Start::Latest);
-        let mut after = Sending::new(&track, Start::After(key(4)));
-        let mut all = Sending::new(&track, Start::After(Key::default()));
+        let mut latest = Sending::new(None);
+        let mut after = Sending::new(Some(key(4)));
+        let mut all = Sending::new(Some(Key::default()));
         assert_eq!(due(&mut latest, &track), [6]);
         assert_eq!(due(&mut after, &track), [6, 5]);
         assert_eq!(due(&mut all, &track), [6, 5, 4, 3]);

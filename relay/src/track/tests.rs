@@ -13,6 +13,10 @@ fn header(epoch: u64, number: u64) -> Header {
         number,
         wallclock_us: number * 1_000_000,
         first_msn: 0,
+        first_part: 1,
+        discontinuities: 0,
+        segment_max: Timestamp::from_millis(6_000),
+        part_target: Timestamp::from_millis(400),
         config_id: 0,
         discontinuity: false,
         catalog: Arc::default(),
@@ -79,13 +83,13 @@ fn a_group_without_frames_is_passed_over() {
 #[test]
 fn a_key_never_comes_back() {
     let (track, _consumer) = track(Some(Duration::ZERO));
-    drop(begin(&track, 1, 5));
+    begin(&track, 1, 5).finish();
     assert_eq!(
         track.open_group(header(1, 5)).err(),
         Some(Stale),
         "it is there"
     );
-    drop(begin(&track, 1, 7));
+    begin(&track, 1, 7).finish();
     assert_eq!(
         track.open_group(header(1, 5)).err(),
         Some(Stale),
@@ -114,7 +118,7 @@ fn a_track_holds_so_many_groups() {
     for number in 0..2 * MAX_GROUPS as u64 {
         let _ = track.open_group(header(1, number)).unwrap();
     }
-    begin(&track, 1, 1000).finish();
+    begin(&track, 1, 1_000_000).finish();
     assert!(consumer.group(key(1, MAX_GROUPS as u64)).is_none());
     assert!(consumer.group(key(1, MAX_GROUPS as u64 + 1)).is_some());
 }

@@ -13,7 +13,7 @@ use media::frame::{Frame, Kind, TrackId};
 use media::timestamp::Timestamp;
 
 use super::varint;
-use super::{Error, GROUP_STREAM, MAX_FRAME_HEAD, MAX_HEADER, MAX_PAYLOAD};
+use super::{Error, GROUP_STREAM, MAX_FRAME_HEAD, MAX_HEADER, MAX_PAYLOAD, MAX_SEGMENT};
 use crate::group::Header;
 
 const DISCONTINUITY: u64 = 1;
@@ -37,15 +37,22 @@ pub fn encode_header(out: &mut BytesMut, subscription: u64, header: &Header) -> 
         number,
         wallclock_us,
         first_msn,
+        first_part,
+        discontinuities,
         config_id,
         ..
     } = *header;
+    check_lengths(header)?;
     for value in [
         subscription,
         epoch,
         number,
         wallclock_us,
         first_msn,
+        first_part,
+        discontinuities,
+        header.segment_max.as_micros() as u64,
+        header.part_target.as_micros() as u64,
         config_id.into(),
         flags,
     ] {
@@ -247,6 +254,8 @@ fn read_header(body: &mut &[u8]) -> Result<Event, Error> {
     let subscription = varint::read(body)?;
     let (epoch, number) = (varint::read(body)?, varint::read(body)?);
     let (wallclock_us, first_msn) = (varint::read(body)?, varint::read(body)?);
+    let (first_part, discontinuities) = (varint::read(body)?, varint::read(body)?);
+    let (segment_max, part_target) = (read_length(body)?, read_length(body)?);
     let config_id = varint::read(body)?
         .try_into()
         .map_err(|_| Error::TooLong("config id"))?;
@@ -259,14 +268,32 @@ fn read_header(body: &mut &[u8]) -> Result<Event, Error> {
         number,
         wallclock_us,
         first_msn,
+        first_part,
+        discontinuities,
+        segment_max,
+        part_target,
         config_id,
         discontinuity,
         catalog,
     };
+    check_lengths(&header)?;
     Ok(Event::Header {
         subscription,
         header,
     })
+}
+
+/// Microseconds; what a number can hold is a time.
+fn read_length(body: &mut &[u8]) -> Result<Timestamp, Error> {
+    Ok(Timestamp::from_micros(varint::read(body)? as i64))
+}
+
+/// Playlists are laid out by these.
+fn check_lengths(header: &Header) -> Result<(), Error> {
+    let valid = Timestamp::ZERO < header.part_target
+        && header.part_target <= header.segment_max
+        && header.segment_max <= MAX_SEGMENT;
+    valid.then_some(()).ok_or(Error::Invalid("segment length"))
 }
 
 /// A frame without its payload, and the payload's length.

@@ -53,12 +53,14 @@ pub enum Message {
         /// Why.
         refusal: Refusal,
     },
-    /// The stream ended; every group of it was sent or reset.
+    /// The stream, or what was asked of its past, is over; every group of it was sent or reset.
     Ended {
         /// The subscription.
         id: u64,
         /// The last group, if there was one.
         last: Option<Key>,
+        /// How many groups of the past were taken whole, or not wanted; 0 of a live subscription.
+        groups: u64,
     },
     /// A stream came to be, changed or went away at the acceptor.
     Announce {
@@ -73,13 +75,22 @@ pub enum Message {
     },
 }
 
-/// Where a subscription starts.
+/// Where a subscription starts, and whether it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At the newest group.
     Latest,
     /// At the first group after this one, but not before those that would be late anyway.
     After(Key),
+    /// The groups before this one, newest first, and then no more: those that began at most so
+    /// many milliseconds before it, or before the first that is there after it, by the origin's
+    /// clock.
+    Past {
+        /// The first group that is not wanted.
+        before: Key,
+        /// How far back.
+        for_ms: u64,
+    },
 }
 
 /// Why a subscription was refused.
@@ -144,11 +155,7 @@ impl Message {
                 varint::write(out, *id)?;
                 write_name(out, stream, MAX_STREAM)?;
                 write_hops(out, hops)?;
-                let after = match start {
-                    Start::Latest => None,
-                    Start::After(key) => Some(*key),
-                };
-                write_key(out, after)?;
+                write_start(out, *start)?;
                 Ok(SUBSCRIBE)
             }
             Self::Unsubscribe { id } => {
@@ -165,9 +172,10 @@ impl Message {
                 varint::write(out, refusal.code())?;
                 Ok(REFUSED)
             }
-            Self::Ended { id, last } => {
+            Self::Ended { id, last, groups } => {
                 varint::write(out, *id)?;
                 write_key(out, *last)?;
+                varint::write(out, *groups)?;
                 Ok(ENDED)
             }
             Self::Announce {
@@ -200,7 +208,7 @@ impl Message {
                 id: varint::read(body)?,
                 stream: read_name(body, MAX_STREAM)?,
                 hops: read_hops(body)?,
-                start: read_key(body)?.map_or(Start::Latest, Start::After),
+                start: read_start(body)?,
             },
             UNSUBSCRIBE => Self::Unsubscribe {
                 id: varint::read(body)?,
@@ -216,6 +224,7 @@ impl Message {
             ENDED => Self::Ended {
                 id: varint::read(body)?,
                 last: read_key(body)?,
+                groups: varint::read(body)?,
             },
             ANNOUNCE => Self::Announce {
                 stream: read_name(body, MAX_STREAM)?,
@@ -346,19 +355,55 @@ fn read_count(input: &mut &[u8], max: usize, what: &'static str) -> Result<usize
 
 fn write_key(out: &mut impl BufMut, key: Option<Key>) -> Result<(), Error> {
     varint::write(out, u64::from(key.is_some()))?;
-    let Some(Key { epoch, number }) = key else {
-        return Ok(());
-    };
-    varint::write(out, epoch)?;
-    varint::write(out, number)
+    key.map_or(Ok(()), |key| write_place(out, key))
 }
 
 fn read_key(input: &mut &[u8]) -> Result<Option<Key>, Error> {
-    if varint::read(input)? == 0 {
-        return Ok(None);
+    match varint::read(input)? {
+        0 => Ok(None),
+        _ => Ok(Some(read_place(input)?)),
     }
-    Ok(Some(Key {
+}
+
+const LATEST: u64 = 0;
+const AFTER: u64 = 1;
+const PAST: u64 = 2;
+
+fn write_start(out: &mut impl BufMut, start: Start) -> Result<(), Error> {
+    match start {
+        Start::Latest => varint::write(out, LATEST),
+        Start::After(key) => {
+            varint::write(out, AFTER)?;
+            write_place(out, key)
+        }
+        Start::Past { before, for_ms } => {
+            varint::write(out, PAST)?;
+            write_place(out, before)?;
+            varint::write(out, for_ms)
+        }
+    }
+}
+
+fn read_start(input: &mut &[u8]) -> Result<Start, Error> {
+    match varint::read(input)? {
+        LATEST => Ok(Start::Latest),
+        AFTER => Ok(Start::After(read_place(input)?)),
+        PAST => Ok(Start::Past {
+            before: read_place(input)?,
+            for_ms: varint::read(input)?,
+        }),
+        _ => Err(Error::Invalid("start")),
+    }
+}
+
+fn write_place(out: &mut impl BufMut, key: Key) -> Result<(), Error> {
+    varint::write(out, key.epoch)?;
+    varint::write(out, key.number)
+}
+
+fn read_place(input: &mut &[u8]) -> Result<Key, Error> {
+    Ok(Key {
         epoch: varint::read(input)?,
         number: varint::read(input)?,
-    }))
+    })
 }

@@ -63,7 +63,7 @@ fn messages_have_the_bytes_of_the_protocol_page() {
         number: 3,
     };
     let node = || "a".to_owned();
-    let rows: [(Message, &[u8]); 9] = [
+    let rows: [(Message, &[u8]); 10] = [
         (
             Message::Hello {
                 versions: vec![1],
@@ -87,6 +87,20 @@ fn messages_have_the_bytes_of_the_protocol_page() {
             },
             &[3, 12, 7, 3, b'l', b'/', b'x', 1, 1, b'a', 1, 0x40, 64, 3],
         ),
+        (
+            Message::Subscribe {
+                id: 7,
+                stream: "l/x".to_owned(),
+                hops: vec![node()],
+                start: Start::Past {
+                    before: key,
+                    for_ms: 63,
+                },
+            },
+            &[
+                3, 13, 7, 3, b'l', b'/', b'x', 1, 1, b'a', 2, 0x40, 64, 3, 63,
+            ],
+        ),
         (Message::Unsubscribe { id: 7 }, &[4, 1, 7]),
         (
             Message::Accepted {
@@ -102,13 +116,21 @@ fn messages_have_the_bytes_of_the_protocol_page() {
             },
             &[6, 2, 7, 4],
         ),
-        (Message::Ended { id: 7, last: None }, &[7, 2, 7, 0]),
+        (
+            Message::Ended {
+                id: 7,
+                last: None,
+                groups: 9,
+            },
+            &[7, 3, 7, 0, 9],
+        ),
         (
             Message::Ended {
                 id: 7,
                 last: Some(key),
+                groups: 0,
             },
-            &[7, 5, 7, 1, 0x40, 64, 3],
+            &[7, 6, 7, 1, 0x40, 64, 3, 0],
         ),
         (
             Message::Announce {
@@ -146,7 +168,7 @@ fn what_later_versions_add_is_skipped() {
 fn lengths_and_names_have_bounds() {
     let mut too_many_hops = vec![5, 30, 7, 9];
     too_many_hops.resize(32, 1);
-    let rows: [(&[u8], Error); 7] = [
+    let rows: [(&[u8], Error); 8] = [
         (&[1, 0x80, 0, 0x10, 1], Error::TooLong("message")),
         (&[1, 2, 17, 0], Error::TooLong("versions")),
         (&too_many_hops, Error::TooLong("hops")),
@@ -154,6 +176,10 @@ fn lengths_and_names_have_bounds() {
         (&[2, 2, 1, 0], Error::Invalid("name")),
         (&[2, 3, 1, 1, b'\n'], Error::Invalid("name")),
         (&[4, 0], Error::Truncated),
+        (
+            &[3, 11, 7, 3, b'l', b'/', b'x', 1, 1, b'a', 3, 1, 1],
+            Error::Invalid("start"),
+        ),
     ];
     for (bytes, error) in rows {
         assert_eq!(all_messages(bytes), Err(error), "{bytes:?}");
@@ -176,26 +202,28 @@ fn numbers() -> impl Strategy<Value = u64> + Clone {
 fn message() -> impl Strategy<Value = Message> {
     let key = (numbers(), numbers()).prop_map(|(epoch, number)| Key { epoch, number });
     let hops = prop::collection::vec(names(MAX_NODE), 0..=MAX_HOPS);
+    let start = prop_oneof![
+        Just(Start::Latest),
+        key.clone().prop_map(Start::After),
+        (key.clone(), numbers()).prop_map(|(before, for_ms)| Start::Past { before, for_ms }),
+    ];
     prop_oneof![
         (
             prop::collection::vec(numbers(), 0..=MAX_VERSIONS),
             names(MAX_NODE)
         )
             .prop_map(|(versions, node)| Message::Hello { versions, node }),
-        (
-            numbers(),
-            names(MAX_STREAM),
-            hops.clone(),
-            prop::option::of(key.clone())
-        )
-            .prop_map(|(id, stream, hops, after)| Message::Subscribe {
+        (numbers(), names(MAX_STREAM), hops.clone(), start).prop_map(
+            |(id, stream, hops, start)| Message::Subscribe {
                 id,
                 stream,
                 hops,
-                start: after.map_or(Start::Latest, Start::After),
-            }),
+                start,
+            }
+        ),
         (numbers(), hops.clone()).prop_map(|(id, hops)| Message::Accepted { id, hops }),
-        (numbers(), prop::option::of(key)).prop_map(|(id, last)| Message::Ended { id, last }),
+        (numbers(), prop::option::of(key), numbers())
+            .prop_map(|(id, last, groups)| Message::Ended { id, last, groups }),
         (names(MAX_STREAM), numbers(), hops, any::<bool>()).prop_map(
             |(stream, epoch, hops, active)| Message::Announce {
                 stream,
@@ -207,20 +235,43 @@ fn message() -> impl Strategy<Value = Message> {
     ]
 }
 
+/// Longest segment and part.
+fn lengths() -> impl Strategy<Value = (Timestamp, Timestamp)> {
+    let longest = 1..=MAX_SEGMENT.as_micros();
+    (longest.clone(), longest).prop_map(|(a, b)| {
+        let (segment_max, part_target) = (a.max(b), a.min(b));
+        (
+            Timestamp::from_micros(segment_max),
+            Timestamp::from_micros(part_target),
+        )
+    })
+}
+
 fn header() -> impl Strategy<Value = Header> {
     let record = prop::collection::vec(any::<u8>(), 0..300);
     (
         (numbers(), numbers(), numbers(), numbers()),
+        (numbers(), numbers(), lengths()),
         any::<u32>(),
         any::<bool>(),
         record,
     )
         .prop_map(
-            |((epoch, number, wallclock_us, first_msn), config_id, discontinuity, record)| Header {
+            |(
+                (epoch, number, wallclock_us, first_msn),
+                (first_part, discontinuities, (segment_max, part_target)),
+                config_id,
+                discontinuity,
+                record,
+            )| Header {
                 epoch,
                 number,
                 wallclock_us,
                 first_msn,
+                first_part,
+                discontinuities,
+                segment_max,
+                part_target,
                 config_id,
                 discontinuity,
                 catalog: Arc::new(Catalog {
@@ -309,6 +360,8 @@ proptest! {
     fn a_group_cut_short_is_noticed(frame in frame(), cut in 1..100_usize) {
         let header = Header {
             epoch: 1, number: 1, wallclock_us: 0, first_msn: 0, config_id: 0,
+            first_part: 1, discontinuities: 0, segment_max: Timestamp::from_millis(6_000),
+            part_target: Timestamp::from_millis(400),
             discontinuity: true, catalog: Arc::default(),
         };
         let bytes = group_bytes(&header, std::slice::from_ref(&frame));
@@ -325,6 +378,8 @@ proptest! {
         let _ = read(&[&[1][..], &bytes].concat(), 100);
         let mut after_header = group_bytes(&Header {
             epoch: 1, number: 1, wallclock_us: 0, first_msn: 0, config_id: 0,
+            first_part: 1, discontinuities: 0, segment_max: Timestamp::from_millis(6_000),
+            part_target: Timestamp::from_millis(400),
             discontinuity: false, catalog: Arc::default(),
         }, &[]);
         after_header.extend_from_slice(&bytes);
@@ -339,6 +394,10 @@ fn a_claimed_length_takes_no_memory() {
         number: 1,
         wallclock_us: 0,
         first_msn: 0,
+        first_part: 1,
+        discontinuities: 0,
+        segment_max: Timestamp::from_millis(6_000),
+        part_target: Timestamp::from_millis(400),
         config_id: 0,
         discontinuity: false,
         catalog: Arc::default(),
@@ -390,6 +449,10 @@ fn a_large_payload_is_gathered_without_slack() {
         number: 1,
         wallclock_us: 0,
         first_msn: 0,
+        first_part: 1,
+        discontinuities: 0,
+        segment_max: Timestamp::from_millis(6_000),
+        part_target: Timestamp::from_millis(400),
         config_id: 0,
         discontinuity: false,
         catalog: Arc::default(),

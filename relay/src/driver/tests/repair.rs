@@ -216,7 +216,7 @@ async fn datagrams_that_mean_nothing_are_counted_and_dropped() {
         let connection = origin.accept().await.unwrap().await.unwrap();
         let (mut send, _receive) = connection.accept_bi().await.unwrap();
         let welcome = Message::Welcome {
-            version: 1,
+            version: wire::VERSIONS[0],
             node: "origin".to_owned(),
         };
         send.write_all(&bytes_of(&[welcome])).await.unwrap();

@@ -36,7 +36,7 @@ fn shared(publish: Demand) -> Arc<Shared> {
     let rules = Rules {
         grace: Duration::from_secs(5),
         takeover_after: Duration::from_secs(1),
-        segment_max: Timestamp::from_millis(6_000),
+        terms: crate::config::Hls::default().terms(),
         max_publishers: 10,
     };
     let cache = Cache::new(1 << 20);
