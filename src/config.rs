@@ -29,6 +29,9 @@ pub struct Config {
     pub edge: edge::Config,
     /// Read by `weir scheduler`: collects samples, plans, and sends viewers to edges.
     pub scheduler: scheduler::Config,
+    /// Read by `weir scheduler`: streams that are rungs of one another, in as many tables
+    /// `[[stream]]` as there are such groups.
+    pub stream: Vec<scheduler::config::Stream>,
     /// Read by `weir scheduler`: how an address becomes a place.
     pub geo: scheduler::geo::Config,
     /// What is written to standard error.
@@ -53,7 +56,9 @@ impl Config {
         fill(&mut value, environment)?;
         // Deserialised from text again, so that an error points at its line; values are quoted as they stand.
         let filled = toml::to_string(&value).context("a table that was read can be written")?;
-        toml::from_str(&filled).map_err(|error| explain(error.message()))
+        let config: Self = toml::from_str(&filled).map_err(|error| explain(error.message()))?;
+        scheduler::config::ladders(&config.stream)?;
+        Ok(config)
     }
 
     /// What every role needs.
@@ -133,6 +138,14 @@ mod tests {
             ("[cluster]\nsecrt = \"x\"", "did you mean `secret`?"),
             ("[orign]\n", "did you mean `origin`?"),
             ("[admin]\nlisten = \"nowhere\"", "socket address"),
+            (
+                "[[stream]]\nname = \"live/x\"\nrungs = [\"live/x\", \"live/x_480\"]",
+                "live/x_480",
+            ),
+            (
+                "[[stream]]\nname = \"live/x\"\nrungs = [\"live/y\", \"live/z\"]",
+                "[[stream]] live/x: it must be one of its rungs",
+            ),
             ("[admin\n", "TOML parse error"),
         ];
         for (text, expect) in table {

@@ -32,7 +32,8 @@ pub async fn scheduler(config: Config) -> Result<()> {
     let console = Some(console::router());
     let scheduler =
         scheduler::Scheduler::load(config.scheduler, config.geo, common, console, drain).await;
-    scheduler.context("the scheduler cannot start")?.run().await
+    let scheduler = scheduler.context("the scheduler cannot start")?;
+    scheduler.streams(&config.stream)?.run().await
 }
 
 /// What comes before any role: logging, descriptors, signals.

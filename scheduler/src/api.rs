@@ -176,6 +176,8 @@ async fn places(State(api): State<Arc<Api>>) -> Json<Vec<TryFrom>> {
 struct ExplainQuery {
     stream: String,
     from: IpAddr,
+    /// The edge that the viewer's player is at now, when it is one that can be steered.
+    at: Option<NodeId>,
 }
 
 async fn explain(
@@ -183,7 +185,10 @@ async fn explain(
     Query(query): Query<ExplainQuery>,
 ) -> Json<Explanation> {
     let snapshot = api.snapshot();
-    let (place, decision) = api.redirector.explain(&snapshot, &query.stream, query.from);
+    let at = query.at.as_ref().map(NodeId::as_str);
+    let (place, decision) = api
+        .redirector
+        .explain(&snapshot, &query.stream, query.from, at);
     Json(Explanation::new(&snapshot, &query.stream, place, &decision))
 }
 

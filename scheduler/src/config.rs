@@ -3,13 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use cluster::plan::MAX_RUNGS;
+use cluster::stream::StreamKey;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transport::config::Duration;
 
-use crate::snapshot::Policy;
+use crate::snapshot::{Ladders, Policy};
 use crate::sticky;
 
 /// `[scheduler]`: where viewers and nodes reach it, and how it chooses.
@@ -66,6 +68,51 @@ pub struct Place {
     /// An address that is there.
     pub address: IpAddr,
 }
+
+/// One `[[stream]]`: streams that are pushed side by side and are the same picture at different bit
+/// rates, with key frames at the same times, so that an HLS player may switch between them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stream {
+    /// The stream that viewers ask for: `"live/show"`.
+    pub name: StreamKey,
+    /// All streams that its player may switch between, itself among them, 2 to 8; those on air are
+    /// offered, the highest bit rate first.
+    pub rungs: Vec<StreamKey>,
+}
+
+/// The rungs by stream, when they make sense.
+pub fn ladders(streams: &[Stream]) -> anyhow::Result<Ladders> {
+    ensure!(
+        streams.len() <= MAX_LADDERS,
+        "[[stream]]: at most {MAX_LADDERS}"
+    );
+    let mut ladders = Ladders::new();
+    for Stream { name, rungs } in streams {
+        check(name, rungs).with_context(|| format!("[[stream]] {name}"))?;
+        let before = ladders.insert(name.clone(), rungs.clone());
+        ensure!(before.is_none(), "[[stream]] {name} stands there twice");
+    }
+    Ok(ladders)
+}
+
+fn check(name: &StreamKey, rungs: &[StreamKey]) -> anyhow::Result<()> {
+    ensure!(
+        (2..=MAX_RUNGS).contains(&rungs.len()),
+        "name 2 to {MAX_RUNGS} rungs"
+    );
+    ensure!(rungs.contains(name), "it must be one of its rungs");
+    let twice = |(at, rung): (usize, &StreamKey)| rungs[..at].contains(rung);
+    ensure!(
+        !rungs.iter().enumerate().any(twice),
+        "a rung stands there twice"
+    );
+    Ok(())
+}
+
+/// Five times as many as one origin takes: a file longer than that is made by a program that has
+/// other ways.
+const MAX_LADDERS: usize = 10_000;
 
 impl Default for Config {
     fn default() -> Self {
@@ -134,6 +181,39 @@ mod tests {
         ] {
             let config: Config = toml::from_str(text).unwrap();
             assert_eq!(config.policy().is_ok(), valid, "{text}");
+        }
+    }
+
+    #[test]
+    fn rungs_that_make_no_sense_are_refused() {
+        let row = |name: &str, rungs: &[&str]| {
+            let rungs: Vec<String> = rungs.iter().map(|rung| format!("{rung:?}")).collect();
+            format!(
+                "[[stream]]\nname = {name:?}\nrungs = [{}]\n",
+                rungs.join(", ")
+            )
+        };
+        #[derive(Deserialize)]
+        struct File {
+            stream: Vec<Stream>,
+        }
+        let nine: Vec<String> = (0..9).map(|n| format!("live/{n}")).collect();
+        let nine: Vec<&str> = nine.iter().map(String::as_str).collect();
+        for (text, valid) in [
+            (row("live/x", &["live/x", "live/x_480"]), true),
+            (row("live/x", &["live/x_1080", "live/x"]), true),
+            (row("live/0", &nine[..8]), true),
+            (row("live/0", &nine), false),
+            (row("live/x", &["live/x"]), false),
+            (row("live/x", &[]), false),
+            (row("live/x", &["live/a", "live/b"]), false),
+            (row("live/x", &["live/x", "live/a", "live/a"]), false),
+            (row("live/x", &["live/x", "live/a"]).repeat(2), false),
+            (row("live", &["live", "live/a"]), false),
+        ] {
+            let file = toml::from_str::<File>(&text);
+            let said = file.is_ok_and(|file| ladders(&file.stream).is_ok());
+            assert_eq!(said, valid, "{text}");
         }
     }
 

@@ -185,6 +185,7 @@ mod tests {
             located,
             key: 1,
             kept: None,
+            playing: None,
             exclude: "",
         };
         Explanation::new(snapshot, stream, place, &steer(snapshot, &viewer))

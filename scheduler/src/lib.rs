@@ -2,13 +2,15 @@
 //!
 //! A telemetry sample comes in at [`collect`], becomes part of a [`snapshot`], and what follows
 //! for every node goes out as the [`plan`]. A viewer comes in at [`redirect`], is placed by [`geo`]
-//! and sent to an edge by [`steer`]; [`explain`] says why. No frame is ever seen here.
+//! and sent to an edge by [`steer`]; [`steering`] moves running HLS players; [`explain`] says why.
+//! No frame is ever seen here.
 
 pub mod config;
 pub mod collect;
 pub mod snapshot;
 pub mod plan;
 pub mod steer;
+pub mod steering;
 pub mod geo;
 pub mod sticky;
 pub mod redirect;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use cluster::node::Role;
 use cluster::plan::Health;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -28,6 +31,8 @@ pub struct Meter {
     refused: Family<Refusal, Counter>,
     nodes: Family<Nodes, Gauge>,
     streams: Gauge,
+    steered: Family<Outcome, Counter>,
+    throughput: Histogram,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -73,6 +78,8 @@ impl Meter {
             refused: Family::default(),
             nodes: Family::default(),
             streams: Gauge::default(),
+            steered: Family::default(),
+            throughput: Histogram::new(exponential_buckets(SLOWEST_BYTES_S, 2.0, BUCKETS)),
         };
         registry.register(
             "decisions",
@@ -102,6 +109,17 @@ impl Meter {
             meter.nodes.clone(),
         );
         registry.register("streams", "Streams on air", meter.streams.clone());
+        registry.register(
+            "steered",
+            "Running players' requests for steering, by outcome",
+            meter.steered.clone(),
+        );
+        registry.register_with_unit(
+            "player_throughput",
+            "What running players measured",
+            Unit::Other("bytes_per_second".to_owned()),
+            meter.throughput.clone(),
+        );
         meter
     }
 
@@ -113,6 +131,16 @@ impl Meter {
     /// Counts a request that ended otherwise.
     pub fn decided(&self, outcome: &'static str) {
         self.decisions.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts an answer to a running player, or why it got none.
+    pub fn steered(&self, outcome: &'static str) {
+        self.steered.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts what a player measured, in bits per second.
+    pub fn throughput(&self, bps: u64) {
+        self.throughput.observe(bps as f64 / 8.0);
     }
 
     /// Counts an address placed.
@@ -144,6 +172,42 @@ impl Meter {
     }
 }
 
+/// How many running players of each known edge asked for steering; read from the snapshot when it
+/// is scraped, so that a node that is forgotten leaves no label behind.
+pub struct Pathways(Arc<ArcSwap<Snapshot>>);
+
+impl Pathways {
+    /// Registers them as `weir_scheduler_pathway_requests_total`.
+    pub fn register(registry: &mut Registry, snapshot: Arc<ArcSwap<Snapshot>>) {
+        let registry = registry.sub_registry_with_prefix("weir_scheduler");
+        registry.register_collector(Box::new(Self(snapshot)));
+    }
+}
+
+impl std::fmt::Debug for Pathways {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pathways")
+    }
+}
+
+impl Collector for Pathways {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut family = encoder.encode_descriptor(
+            "pathway_requests",
+            "Running players' requests for steering, by the edge that they play from",
+            None,
+            MetricType::Counter,
+        )?;
+        let snapshot = self.0.load();
+        for view in snapshot.nodes.iter().filter(|view| view.is_edge) {
+            let labels = [("node", view.node().id.as_str())];
+            let counter = ConstCounter::new(view.heard.asked());
+            counter.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
 const HEALTH: [(Health, &str); 3] = [
     (Health::Up, "up"),
     (Health::Draining, "draining"),
@@ -153,3 +217,6 @@ const HEALTH: [(Health, &str); 3] = [
 /// From 1 microsecond, faster than any decision, in 14 doublings to 8 milliseconds.
 const FASTEST_S: f64 = 1e-6;
 const BUCKETS: u16 = 14;
+
+/// From 32 kB/s, which carries sound and little else, to 262 MB/s.
+const SLOWEST_BYTES_S: f64 = 32_000.0;

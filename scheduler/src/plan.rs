@@ -6,7 +6,7 @@
 use cluster::plan::{Kick, Mark, NodeState, Plan, StreamPlan};
 use cluster::stream::StreamRecord;
 
-use crate::snapshot::NodeView;
+use crate::snapshot::{Ladders, NodeView};
 
 /// The next plan, or None when nothing differs from the one before.
 pub fn plan<'a>(
@@ -14,6 +14,7 @@ pub fn plan<'a>(
     nodes: impl Iterator<Item = &'a NodeView>,
     streams: impl Iterator<Item = &'a StreamRecord>,
     kicks: impl Iterator<Item = Kick>,
+    ladders: &Ladders,
 ) -> Option<Plan> {
     let state = |view: &NodeView| NodeState {
         node: view.node().clone(),
@@ -23,7 +24,7 @@ pub fn plan<'a>(
         key: record.key.clone(),
         origin: record.origin.clone(),
         parents: Vec::new(),
-        rungs: Vec::new(),
+        rungs: ladders.get(&record.key).cloned().unwrap_or_default(),
     };
     let lists = (
         nodes.map(state).collect(),

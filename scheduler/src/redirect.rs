@@ -6,6 +6,7 @@
 
 pub mod address;
 mod answer;
+mod hls;
 pub mod public;
 mod query;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use cluster::stream::{StreamKey, StreamRecord};
+use cluster::stream::StreamKey;
 use cluster::token::gate::Gate;
 use cluster::token::{Action, Attempt, Claims};
 use transport::clock::Clock;
@@ -28,6 +29,7 @@ use address::Proxies;
 use query::Query;
 
 pub use answer::{Fallback, Refused, Resolved, ViewerPlace, Why};
+pub use hls::Joined;
 
 /// Answers viewers.
 pub struct Redirector {
@@ -62,14 +64,22 @@ pub struct Request<'a> {
     pub bearer: Option<&'a str>,
 }
 
+/// A stream asked for, that is on air in this snapshot.
+struct Asked {
+    snapshot: Arc<Snapshot>,
+    key: StreamKey,
+    bitrate_bps: u64,
+}
+
 /// A decision with what it was made for.
 struct Decided {
-    snapshot: Arc<Snapshot>,
+    asked: Asked,
     decision: Decision,
-    record: Arc<StreamRecord>,
     address: IpAddr,
     located: Located,
     claims: Claims,
+    /// The session that the viewer brought, when it is good.
+    session: Option<String>,
 }
 
 impl Redirector {
@@ -81,12 +91,13 @@ impl Redirector {
                 .strip_prefix('/')
                 .and_then(|path| path.strip_suffix(EXTENSION));
             let query = Query::parse(request.query);
-            let decided = self.decide(request, &query, key.unwrap_or_default())?;
+            let asked = self.asked(key.unwrap_or_default())?;
+            let decided = self.decide(request, &query, asked)?;
             let token = self.gate.sign(&decided.claims);
             let edge = decided.edges().next().ok_or(Refused::NoEdge)?;
             Ok(url(
                 edge,
-                &decided.record.key,
+                (&decided.asked.key, EXTENSION),
                 &token,
                 Query::passed_on(request.query),
             ))
@@ -98,12 +109,12 @@ impl Redirector {
         self.timed(|| {
             let query = Query::parse(request.query);
             let key = query.stream.as_deref().unwrap_or_default();
-            let decided = self.decide(request, &query, key)?;
+            let decided = self.decide(request, &query, self.asked(key)?)?;
             let token = self.gate.sign(&decided.claims);
-            let key = &decided.record.key;
+            let key = &decided.asked.key;
             let at = |view: &NodeView| Fallback {
                 edge: view.node().id.clone(),
-                url: url(view, key, &token, std::iter::empty()),
+                url: url(view, (key, EXTENSION), &token, std::iter::empty()),
             };
             let mut edges = decided.edges().map(at);
             let Fallback { edge, url } = edges.next().ok_or(Refused::NoEdge)?;
@@ -122,16 +133,37 @@ impl Redirector {
         })
     }
 
-    /// What would be decided for a viewer at `address`, without sending anybody anywhere.
+    /// What would be decided for a viewer at `address`, without sending anybody anywhere;
+    /// for one whose player can be steered and is at the edge `playing` now, if that is given.
     pub fn explain(
         &self,
         snapshot: &Snapshot,
         key: &str,
         address: IpAddr,
+        playing: Option<&str>,
     ) -> (ViewerPlace, Decision) {
         let located = self.geo.locate(address);
-        let viewer = self.viewer(located, viewer_key(key, address, None), "");
+        let mut viewer = self.viewer(located, viewer_key(key, address, None), "");
+        let playing = playing.and_then(|id| snapshot.node(id));
+        viewer.playing = playing.map(|view| view.number);
         (self.place(address, located), steer(snapshot, &viewer))
+    }
+
+    /// The stream of that name.
+    fn asked(&self, key: &str) -> Result<Asked, Refused> {
+        let snapshot = self.snapshot.load_full();
+        let record = snapshot.stream(key).ok_or(Refused::UnknownStream)?.clone();
+        Ok(Asked {
+            snapshot,
+            key: record.key.clone(),
+            bitrate_bps: record.bitrate_bps,
+        })
+    }
+
+    fn address(&self, request: &Request<'_>, query: &Query<'_>) -> IpAddr {
+        let forwarded = request.forwarded.iter().copied();
+        let asked = query.ip.as_deref();
+        self.proxies.viewer(request.peer, forwarded, asked)
     }
 
     fn timed<T>(&self, answer: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
@@ -145,50 +177,66 @@ impl Redirector {
         answer
     }
 
-    /// Finds the stream, checks the token, steers, and counts the viewer to the chosen edge.
+    /// Checks the token, steers, and counts the viewer to the chosen edge.
     fn decide(
         &self,
         request: &Request<'_>,
         query: &Query<'_>,
-        key: &str,
+        asked: Asked,
     ) -> Result<Decided, Refused> {
-        let snapshot = self.snapshot.load_full();
-        let record = snapshot.stream(key).ok_or(Refused::UnknownStream)?.clone();
-        let forwarded = request.forwarded.iter().copied();
-        let address = self
-            .proxies
-            .viewer(request.peer, forwarded, query.ip.as_deref());
+        let address = self.address(request, query);
+        let session = self.session(query, &asked.key, address);
         let token = query.token.as_deref().or(request.bearer);
-        let mut claims = self.claims(&record.key, address, token)?;
+        let token = token.or(session.as_ref().map(|(text, _)| text.as_str()));
+        let mut claims = self.claims(&asked.key, address, token)?;
 
         let located = self.geo.locate(address);
         self.meter.located(located.source);
-        let viewer_key = viewer_key(key, address, query.session.as_deref());
-        let viewer = self.viewer(
-            located,
-            viewer_key,
-            query.exclude.as_deref().unwrap_or_default(),
-        );
-        let decision = steer(&snapshot, &viewer);
-        let chosen = decision.chosen().ok_or(Refused::NoEdge)?;
-        let view = &snapshot.nodes[chosen.node];
+        let (session, sid) = session.unzip();
+        let named = sid.or_else(|| claims.sid.clone());
+        let name = named.as_deref().or(query.session.as_deref());
+        let viewer_key = viewer_key(asked.key.as_str(), address, name);
+        let exclude = query.exclude.as_deref().unwrap_or_default();
+        let viewer = self.viewer(located, viewer_key, exclude);
+        let nodes = &asked.snapshot.nodes;
+        let decision = steer(&asked.snapshot, &viewer);
+        let view = &nodes[decision.chosen().ok_or(Refused::NoEdge)?.node];
         if viewer.kept != Some(view.number) {
-            view.sent.add(record.bitrate_bps.max(LEAST_BITRATE_BPS));
+            view.expect(asked.bitrate_bps);
         }
         self.sticky
             .keep(viewer_key, view.number, self.clock.unix_ms() / 1000);
         let ids = decision
             .edges()
-            .map(|edge| snapshot.nodes[edge.node].node().id.clone());
+            .map(|edge| nodes[edge.node].node().id.clone());
         claims.edges = Some(ids.collect());
         Ok(Decided {
+            asked,
             decision,
-            record,
             address,
             located,
             claims,
-            snapshot,
+            session,
         })
+    }
+
+    /// The session that the query brings, when it is good, and its id.
+    fn session(
+        &self,
+        query: &Query<'_>,
+        stream: &StreamKey,
+        client: IpAddr,
+    ) -> Option<(String, String)> {
+        // Names that viewers give themselves have no dots, tokens have two.
+        let text = query.session.as_deref().filter(|text| text.contains('.'))?;
+        let what = Attempt {
+            action: Action::Play,
+            stream,
+            node: None,
+            client,
+        };
+        let session = self.gate.session(text, &what, self.clock.unix_ms() / 1000);
+        Some((text.to_owned(), session.ok()?.sid?))
     }
 
     fn viewer<'a>(&self, located: Located, key: u64, exclude: &'a str) -> Viewer<'a> {
@@ -197,6 +245,7 @@ impl Redirector {
             located,
             key,
             kept,
+            playing: None,
             exclude,
         }
     }
@@ -249,7 +298,7 @@ impl Decided {
     fn edges(&self) -> impl Iterator<Item = &NodeView> {
         self.decision
             .edges()
-            .map(|edge| &self.snapshot.nodes[edge.node])
+            .map(|edge| &self.asked.snapshot.nodes[edge.node])
     }
 }
 
@@ -265,7 +314,7 @@ fn viewer_key(stream: &str, address: IpAddr, session: Option<&str>) -> u64 {
 
 fn url<'a>(
     edge: &NodeView,
-    key: &StreamKey,
+    (key, extension): (&StreamKey, &str),
     token: &str,
     passed_on: impl Iterator<Item = &'a str>,
 ) -> String {
@@ -273,7 +322,7 @@ fn url<'a>(
         &edge.node().public_url,
         "/",
         key.as_str(),
-        EXTENSION,
+        extension,
         "?token=",
         token,
     ];
@@ -287,9 +336,6 @@ fn url<'a>(
 
 /// HTTP-FLV, and the WebSocket at the same path.
 const EXTENSION: &str = ".flv";
-
-/// Until an origin has measured a stream, and for audio: a viewer always weighs something.
-const LEAST_BITRATE_BPS: u64 = 100_000;
 
 #[cfg(test)]
 mod tests;

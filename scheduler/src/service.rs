@@ -24,9 +24,9 @@ use transport::tls;
 use crate::api::{self, Api};
 use crate::collect::Collector;
 use crate::collect::registry::{Registry, TICK_MS};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::geo::{self, Geo};
-use crate::meter::Meter;
+use crate::meter::{Meter, Pathways};
 use crate::redirect::address::Proxies;
 use crate::redirect::{Redirector, public};
 use crate::snapshot::Snapshot;
@@ -73,6 +73,7 @@ impl Scheduler {
         let store: Arc<dyn Store> = Arc::new(Embedded::open(config.store.as_deref())?);
         let (registry, epoch) = registry(&config, store.as_ref()).await?;
         let collector = Arc::new(Collector::new(registry, meter.clone()));
+        Pathways::register(&mut metrics, collector.snapshot());
         let redirector = Arc::new(Redirector {
             snapshot: collector.snapshot(),
             geo: Arc::new(Geo::load(geo, &common.node.place)?),
@@ -116,6 +117,13 @@ impl Scheduler {
             addrs,
             drain,
         })
+    }
+
+    /// Offers these streams with their rungs.
+    pub fn streams(self, streams: &[config::Stream]) -> anyhow::Result<Self> {
+        let ladders = config::ladders(streams)?;
+        self.collector.order(|registry, _| registry.climb(ladders));
+        Ok(self)
     }
 
     /// Where it listens.

@@ -2,7 +2,8 @@
 //!
 //! A snapshot never changes; `collect` makes a new one at least once a second and shells swap the
 //! pointer. The only moving part is [`Sent`]: the viewers sent to a node by this scheduler, counted
-//! up for ever, of which a snapshot remembers how many its sample already includes.
+//! up for ever, of which a snapshot remembers how many its sample already includes, and beside it
+//! [`Heard`], what players said since the scheduler started.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,11 +23,16 @@ pub struct Snapshot {
     pub nodes: Vec<NodeView>,
     /// Streams on air.
     pub streams: Arc<HashMap<StreamKey, Arc<StreamRecord>>>,
+    /// Streams that a player may switch between, by the one that it asks for.
+    pub ladders: Arc<Ladders>,
     /// The plan made from it.
     pub plan: Arc<Plan>,
     /// Steering settings.
     pub policy: Policy,
 }
+
+/// The rungs of streams: two or more, best first, the stream among them.
+pub type Ladders = HashMap<StreamKey, Vec<StreamKey>>;
 
 /// What steering may be told by the operator.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +65,11 @@ pub struct NodeView {
     pub is_edge: bool,
     /// Whether it may be used.
     pub health: Health,
+    /// Since when, on the scheduler's monotonic clock.
+    pub health_since_ms: u64,
+    /// Whether it has been up for long enough that players may be moved to it just for being
+    /// nearer.
+    pub settled: bool,
     /// Where it stands.
     pub unit: Unit,
     /// Its own random number, the same in every scheduler.
@@ -73,6 +84,39 @@ pub struct NodeView {
     pub sent: Arc<Sent>,
     /// Of those, what the sample includes.
     pub counted: Count,
+    /// What players that play from it said.
+    pub heard: Arc<Heard>,
+}
+
+/// What players said of an edge when they asked for steering, counted up for ever: who wants a rate
+/// or a mean takes the difference of two readings.
+#[derive(Debug, Default)]
+pub struct Heard {
+    asked: AtomicU64,
+    measured: AtomicU64,
+    throughput_bps: AtomicU64,
+}
+
+impl Heard {
+    /// Counts a player that asked, and its throughput when it measured one.
+    pub fn add(&self, throughput_bps: Option<u64>) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if let Some(bps) = throughput_bps {
+            self.measured.fetch_add(1, Ordering::Relaxed);
+            self.throughput_bps.fetch_add(bps, Ordering::Relaxed);
+        }
+    }
+
+    /// Questions.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Questions with a throughput, and the sum of those in bits per second.
+    pub fn throughput(&self) -> (u64, u64) {
+        let measured = self.measured.load(Ordering::Relaxed);
+        (measured, self.throughput_bps.load(Ordering::Relaxed))
+    }
 }
 
 /// Viewers sent to a node, with what they pull.
@@ -113,6 +157,11 @@ impl Snapshot {
         self.streams.get(key)
     }
 
+    /// The stream's rungs, itself among them; empty when it stands alone.
+    pub fn rungs(&self, key: &StreamKey) -> &[StreamKey] {
+        self.ladders.get(key).map_or(&[], Vec::as_slice)
+    }
+
     /// The node of that id.
     pub fn node(&self, id: &str) -> Option<&NodeView> {
         self.nodes.iter().find(|view| view.node().id.as_str() == id)
@@ -128,6 +177,8 @@ impl NodeView {
             seen_ms: 0,
             is_edge: sample.node.role == Role::Edge,
             health: Health::Up,
+            health_since_ms: 0,
+            settled: false,
             unit: Point {
                 lat: place.lat,
                 lon: place.lon,
@@ -139,8 +190,23 @@ impl NodeView {
             capacity: sample.node.capacity,
             counted: sent.count(),
             sent,
+            heard: Arc::default(),
             sample,
         }
+    }
+
+    /// Counts a viewer of a stream of that bit rate who is sent there.
+    pub fn expect(&self, bitrate_bps: u64) {
+        self.sent.add(bitrate_bps.max(LEAST_BITRATE_BPS));
+    }
+
+    /// Takes another health; false when it is the same one.
+    pub fn turn(&mut self, now_ms: u64, health: Health) -> bool {
+        let turns = self.health != health;
+        if turns {
+            (self.health, self.health_since_ms) = (health, now_ms);
+        }
+        turns
     }
 
     /// The node's description.
@@ -202,6 +268,9 @@ impl Load {
 /// Only the ratio between nodes matters.
 const NOMINAL_VIEWERS: u64 = 10_000;
 const NOMINAL_EGRESS_BPS: f32 = 10e9;
+
+/// Until an origin has measured a stream, and for audio: a viewer always weighs something.
+const LEAST_BITRATE_BPS: u64 = 100_000;
 
 /// A hash that is the same in every process and version: FNV-1a, then mixed.
 pub fn hash(bytes: &[u8]) -> u64 {

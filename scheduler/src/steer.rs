@@ -6,6 +6,10 @@
 //! time a viewer asks; `kept` ends the remaining choice between them. A kept viewer is part of its
 //! edge's load already, so a full edge keeps it. Fallbacks follow the draws too, so that the
 //! viewers of a dead edge spread over all others instead of falling on one heir.
+//!
+//! A running player stays where it plays. It moves only when that edge is down, draining or
+//! excluded, when it carries more than its capacity and this viewer is of the share that is too
+//! much, or when an edge that has been up for a while is nearer by [`MOVE_BANDS`] slacks.
 
 use cluster::plan::Health;
 use serde::{Deserialize, Serialize};
@@ -22,6 +26,8 @@ pub struct Viewer<'a> {
     pub key: u64,
     /// Number of the node that the viewer was last sent to for this stream.
     pub kept: Option<u16>,
+    /// Number of the node that the viewer's player plays from now.
+    pub playing: Option<u16>,
     /// Ids of nodes that the viewer asks not to be sent to, separated by commas.
     pub exclude: &'a str,
 }
@@ -34,10 +40,19 @@ pub struct Decision {
     /// Indices into `candidates`: the chosen edge, then up to three fallbacks.
     ranked: [usize; RANKED],
     count: usize,
-    /// Whether the viewer was already at the chosen edge.
-    pub kept: bool,
+    /// What holds the viewer at the chosen edge, if anything does.
+    pub held: Option<Hold>,
     /// Whether the viewer's place is only roughly known.
     pub approximate: bool,
+}
+
+/// What holds a viewer at an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It was sent there before.
+    Kept,
+    /// It plays from there now.
+    Playing,
 }
 
 /// One edge as this decision saw it.
@@ -73,6 +88,8 @@ pub enum Reason {
     ViewersFull,
     /// It sends nearly as much as it may.
     EgressFull,
+    /// It carries more than it may, and the viewer is of the share that moves away.
+    Overloaded,
     /// A usable edge is nearer by more than the slack.
     Farther,
     /// As near, but not among the two that were drawn for this viewer.
@@ -81,6 +98,8 @@ pub enum Reason {
     Busier,
     /// As near, but the viewer stays where it was sent before.
     KeptElsewhere,
+    /// Usable, but the player stays where it plays.
+    PlayedElsewhere,
 }
 
 impl Reason {
@@ -92,10 +111,12 @@ impl Reason {
             Self::Excluded => "excluded by the viewer",
             Self::ViewersFull => "full: viewers at the limit",
             Self::EgressFull => "full: egress at the limit",
+            Self::Overloaded => "overloaded: some of its viewers move away",
             Self::Farther => "farther than the nearest usable edge",
             Self::NotDrawn => "as near, not among the two drawn",
             Self::Busier => "drawn, but more loaded",
             Self::KeptElsewhere => "as near, but the viewer stays where it was",
+            Self::PlayedElsewhere => "usable, but the player stays where it plays",
         }
     }
 }
@@ -156,7 +177,7 @@ pub fn steer(snapshot: &Snapshot, viewer: &Viewer<'_>) -> Decision {
         candidates: measure(snapshot, viewer),
         ranked: [0; RANKED],
         count: 0,
-        kept: false,
+        held: None,
         approximate: viewer.located.source.is_approximate(),
     };
     score(snapshot, viewer, &mut decision);
@@ -184,13 +205,20 @@ fn measure(snapshot: &Snapshot, viewer: &Viewer<'_>) -> Vec<Candidate> {
             let by_viewers = full(load.viewers).then_some(Reason::ViewersFull);
             by_viewers.or(full(load.egress).then_some(Reason::EgressFull))
         };
+        let here = Some(view.number);
+        let full = match full {
+            Some(_) if viewer.playing == here => {
+                sheds(load.worst(), viewer.key).then_some(Reason::Overloaded)
+            }
+            full => full.filter(|_| viewer.kept != here),
+        };
         candidates.push(Candidate {
             node,
             distance_km,
             rtt_ms: RTT_BASE_MS + RTT_MS_PER_KM * distance_km,
             load: load.worst(),
             score: None,
-            lost: unusable(view, viewer).or(full.filter(|_| viewer.kept != Some(view.number))),
+            lost: unusable(view, viewer).or(full),
             rank: Rank {
                 band: 0.0,
                 draw: 0.0,
@@ -199,6 +227,16 @@ fn measure(snapshot: &Snapshot, viewer: &Viewer<'_>) -> Vec<Candidate> {
     }
     candidates
 }
+
+/// Whether an edge at that share of its capacity gives this viewer away: the same viewers each
+/// time, as many as are too many, so that the load comes to rest at the capacity.
+fn sheds(load: f32, key: u64) -> bool {
+    let uniform = (mix(key ^ SHED) >> 40) as f32 / (1u32 << 24) as f32;
+    uniform < 1.0 - 1.0 / load
+}
+
+/// Makes a viewer's place in the order of who moves away independent of its draws.
+const SHED: u64 = 0x5bd1_e995_9d1b_54a3;
 
 fn unusable(view: &NodeView, viewer: &Viewer<'_>) -> Option<Reason> {
     match view.health {
@@ -249,6 +287,9 @@ fn choose(snapshot: &Snapshot, viewer: &Viewer<'_>, decision: &mut Decision) {
         let kept = |it: &Candidate| near(it) && snapshot.nodes[it.node].number == number;
         decision.candidates.iter().position(kept)
     });
+    let kept = kept.map(|at| (at, Hold::Kept));
+    let playing = stays(snapshot, viewer, decision).map(|at| (at, Hold::Playing));
+    let held = playing.or(kept);
     let drawn = &decision.ranked[..decision.count.min(2)];
     let drawn = [drawn[0], *drawn.last().expect("the count is not zero")];
     let [first, second] = drawn.map(|at| decision.candidates[at]);
@@ -257,20 +298,37 @@ fn choose(snapshot: &Snapshot, viewer: &Viewer<'_>, decision: &mut Decision) {
     } else {
         drawn[0]
     };
-    let chosen = kept.unwrap_or(lighter);
-    decision.kept = kept.is_some();
+    let chosen = held.map_or(lighter, |(at, _)| at);
+    decision.held = held.map(|(_, hold)| hold);
     lead_with(&mut decision.ranked[..decision.count], chosen);
     for (at, candidate) in decision.candidates.iter_mut().enumerate() {
         if candidate.score.is_some() && at != chosen {
-            candidate.lost = Some(match (near(candidate), decision.kept) {
+            candidate.lost = Some(match (near(candidate), decision.held) {
+                (_, Some(Hold::Playing)) => Reason::PlayedElsewhere,
                 (false, _) => Reason::Farther,
-                (true, true) => Reason::KeptElsewhere,
-                (true, false) if drawn.contains(&at) => Reason::Busier,
-                (true, false) => Reason::NotDrawn,
+                (true, Some(Hold::Kept)) => Reason::KeptElsewhere,
+                (true, None) if drawn.contains(&at) => Reason::Busier,
+                (true, None) => Reason::NotDrawn,
             });
         }
     }
 }
+
+/// The candidate that a running player has no reason to leave.
+fn stays(snapshot: &Snapshot, viewer: &Viewer<'_>, decision: &Decision) -> Option<usize> {
+    let number = viewer.playing?;
+    let usable = || decision.candidates.iter().filter(|it| it.score.is_some());
+    let settled = usable().filter(|it| snapshot.nodes[it.node].settled);
+    let nearest = settled.map(|it| it.rtt_ms).fold(f32::INFINITY, f32::min);
+    let farthest = nearest + MOVE_BANDS * snapshot.policy.rtt_slack_ms;
+    let here = |it: &Candidate| it.score.is_some() && snapshot.nodes[it.node].number == number;
+    let at = decision.candidates.iter().position(here)?;
+    (decision.candidates[at].rtt_ms < farthest).then_some(at)
+}
+
+/// How much nearer an edge must be for a running player to go there, in slacks: a move costs a
+/// player's buffer some time, and one slack is what does not matter even to new viewers.
+const MOVE_BANDS: f32 = 2.0;
 
 /// Moves `chosen` to the front, in place of the last one when it was not among them.
 fn lead_with(ranked: &mut [usize], chosen: usize) {

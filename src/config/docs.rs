@@ -21,8 +21,15 @@ pub fn page() -> String {
         .as_object()
         .expect("Config is a struct");
     for (name, section) in sections {
-        let _ = write!(out, "\n## `[{name}]`\n\n{}\n", text(section));
         let body = resolve(&schema, section);
+        let listed = body["items"].is_object();
+        let head = if listed {
+            format!("[[{name}]]")
+        } else {
+            format!("[{name}]")
+        };
+        let _ = write!(out, "\n## `{head}`\n\n{}\n", text(section));
+        let body = item_struct(&schema, section).unwrap_or(body);
         table(&mut out, &schema, name, body);
     }
     out

@@ -14,7 +14,7 @@ use cluster::sample::{MAX_BATCH, Sample, State};
 use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::plan::plan;
-use crate::snapshot::{NodeView, Policy, Sent, Snapshot};
+use crate::snapshot::{Ladders, NodeView, Policy, Sent, Snapshot};
 
 /// All that a scheduler knows.
 #[derive(Default)]
@@ -25,6 +25,7 @@ pub struct Registry {
     orphans: HashMap<StreamKey, u64>,
     drains: BTreeSet<NodeId>,
     kicks: BTreeMap<StreamKey, u64>,
+    ladders: Arc<Ladders>,
     plan: Arc<Plan>,
     policy: Policy,
     last_number: u16,
@@ -138,16 +139,33 @@ impl Registry {
                 until_ms: *until,
             };
             let kicks = self.kicks.iter().map(kick);
-            if let Some(next) = plan(&self.plan, self.nodes.values(), streams, kicks) {
+            if let Some(next) = plan(
+                &self.plan,
+                self.nodes.values(),
+                streams,
+                kicks,
+                &self.ladders,
+            ) {
                 self.plan = Arc::new(next);
             }
         }
+        let view = |view: &NodeView| NodeView {
+            settled: self.ticked_ms.saturating_sub(view.health_since_ms) >= SETTLE_MS,
+            ..view.clone()
+        };
         Snapshot {
-            nodes: self.nodes.values().cloned().collect(),
+            nodes: self.nodes.values().map(view).collect(),
             streams: self.streams.clone(),
+            ladders: self.ladders.clone(),
             plan: self.plan.clone(),
             policy: self.policy,
         }
+    }
+
+    /// Takes other rungs for all streams.
+    pub fn climb(&mut self, ladders: Ladders) {
+        self.ladders = Arc::new(ladders);
+        self.changed = true;
     }
 
     /// Stops sending viewers to a node, whether it is known yet or not.
@@ -197,11 +215,15 @@ impl Registry {
             .map(|view| view.sent.clone())
             .unwrap_or_else(|| Arc::new(Sent::default()));
         let health = before.map_or(Health::Down, |view| view.health);
+        let since_ms = before.map_or(now, |view| view.health_since_ms);
+        let heard = before.map(|view| view.heard.clone()).unwrap_or_default();
         let id = sample.node.id.clone();
         let mut view = NodeView::new(number, Arc::new(sample), sent);
         view.seen_ms = now;
-        view.health = judged(&view, &self.drains, now);
-        self.changed |= view.health != health;
+        view.heard = heard;
+        (view.health, view.health_since_ms) = (health, since_ms);
+        let judged = judged(&view, &self.drains, now);
+        self.changed |= view.turn(now, judged);
         self.nodes.insert(id, view);
         restarted
     }
@@ -272,9 +294,8 @@ impl Registry {
 
     fn judge(&mut self, now: u64) {
         for view in self.nodes.values_mut() {
-            let health = judged(view, &self.drains, now);
-            self.changed |= health != view.health;
-            view.health = health;
+            let judged = judged(view, &self.drains, now);
+            self.changed |= view.turn(now, judged);
         }
     }
 }
@@ -316,6 +337,10 @@ const STALL_MS: u64 = 1_000;
 
 /// Down nodes stay visible to operators for as long as they may wonder about them.
 const FORGET_MS: u64 = 600_000;
+
+/// How long a node must have been up before running players are moved to it for being nearer: one
+/// that starts over and over again gets none.
+const SETTLE_MS: u64 = 30_000;
 
 /// How long a stream without an origin waits for it: a restart and an encoder's redial take
 /// seconds.

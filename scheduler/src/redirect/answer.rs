@@ -8,7 +8,7 @@ use cluster::token::Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::geo::Source;
-use crate::steer::{Decision, Reason};
+use crate::steer::{Decision, Hold, Reason};
 
 /// Why a viewer is sent nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Refused {
     NoEdge,
     /// The viewer may not watch.
     Token(Refusal),
+    /// A player that asks for steering shows no session.
+    NoSession,
 }
 
 impl Refused {
@@ -28,6 +30,7 @@ impl Refused {
             Self::UnknownStream => "unknown_stream",
             Self::NoEdge => "no_edge",
             Self::Token(refusal) => refusal.as_str(),
+            Self::NoSession => "session_missing",
         }
     }
 }
@@ -89,6 +92,8 @@ pub enum Why {
     LessLoaded,
     /// It is equally near, and the viewer was there before.
     Kept,
+    /// The player is there now, and nothing calls for a move.
+    Playing,
 }
 
 impl Why {
@@ -98,10 +103,11 @@ impl Why {
             .candidates
             .iter()
             .any(|edge| edge.lost == Some(Reason::Busier));
-        match (decision.kept, busier) {
-            (true, _) => Why::Kept,
-            (false, true) => Why::LessLoaded,
-            (false, false) => Why::Nearest,
+        match (decision.held, busier) {
+            (Some(Hold::Kept), _) => Why::Kept,
+            (Some(Hold::Playing), _) => Why::Playing,
+            (None, true) => Why::LessLoaded,
+            (None, false) => Why::Nearest,
         }
     }
 
@@ -111,6 +117,7 @@ impl Why {
             Self::Nearest => "the nearest usable edge",
             Self::LessLoaded => "the less loaded of two equally near edges",
             Self::Kept => "equally near, and the viewer was there before",
+            Self::Playing => "the player is there, and nothing calls for a move",
         }
     }
 }

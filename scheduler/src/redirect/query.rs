@@ -1,6 +1,7 @@
 //! Sans-IO: what a viewer's query says to the scheduler, and what is passed on to the edge.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// The parameters that the scheduler understands; of one given twice the first counts.
 #[derive(Debug, Default, PartialEq)]
@@ -15,6 +16,16 @@ pub(super) struct Query<'a> {
     pub(super) ip: Option<Cow<'a, str>>,
     /// The stream, where the path does not name it.
     pub(super) stream: Option<Cow<'a, str>>,
+    /// `1` from an HLS player that wants a redirect instead of a playlist.
+    pub(super) redirect: Option<Cow<'a, str>>,
+    /// The pathway of a steered player's playlist.
+    pub(super) base: Option<Cow<'a, str>>,
+    /// How many answers in a row wanted the player to move.
+    asked: Option<Cow<'a, str>>,
+    /// The pathway that the player uses (`_HLS_pathway`).
+    pathway: Option<Cow<'a, str>>,
+    /// Bits per second that it measured (`_HLS_throughput`).
+    throughput: Option<Cow<'a, str>>,
 }
 
 impl<'a> Query<'a> {
@@ -28,11 +39,38 @@ impl<'a> Query<'a> {
                 "exclude" => &mut query.exclude,
                 "ip" => &mut query.ip,
                 "stream" => &mut query.stream,
+                "redirect" => &mut query.redirect,
+                "base" => &mut query.base,
+                "asked" => &mut query.asked,
+                "_HLS_pathway" => &mut query.pathway,
+                "_HLS_throughput" => &mut query.throughput,
                 _ => continue,
             };
             field.get_or_insert(value);
         }
         query
+    }
+
+    /// The pathway that the player says it uses; some write it in quotes.
+    pub(super) fn playing(&self) -> Option<&str> {
+        self.pathway.as_deref().map(|id| id.trim_matches('"'))
+    }
+
+    /// The throughput that the player says it has, in bits per second.
+    pub(super) fn throughput_bps(&self) -> Option<u64> {
+        let bps: u64 = self.throughput.as_deref()?.parse().ok()?;
+        (1..=MAX_THROUGHPUT_BPS).contains(&bps).then_some(bps)
+    }
+
+    /// How many answers in a row wanted the player to move.
+    pub(super) fn asked(&self) -> u8 {
+        let asked = self.asked.as_deref().and_then(|text| text.parse().ok());
+        asked.unwrap_or(0)
+    }
+
+    /// The address to be answered for, if it is one.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        self.ip.as_deref()?.parse().ok()
     }
 
     /// The parameters meant for the edge, as written.
@@ -41,10 +79,16 @@ impl<'a> Query<'a> {
             let name = form_urlencoded::parse(pair.as_bytes())
                 .next()
                 .map(|(name, _)| name);
-            name.is_some_and(|name| !matches!(name.as_ref(), "token" | "exclude" | "ip"))
+            name.is_some_and(|name| !HELD_BACK.contains(&name.as_ref()))
         })
     }
 }
+
+/// What the scheduler consumes.
+const HELD_BACK: [&str; 4] = ["token", "exclude", "ip", "redirect"];
+
+/// No player's link is faster than this; what says so is not a measurement.
+const MAX_THROUGHPUT_BPS: u64 = 100_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -74,9 +118,32 @@ mod tests {
             ),
             ("token=t&weir=1&resume=1.2.3", "weir=1&resume=1.2.3"),
             ("tok%65n=t&&x", "x"),
+            ("redirect=1&a=1", "a=1"),
         ] {
             let kept: Vec<&str> = Query::passed_on(text).collect();
             assert_eq!(kept.join("&"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_players_measured_is_believed_within_bounds() {
+        for (text, playing, throughput_bps) in [
+            ("", None, None),
+            (
+                "_HLS_pathway=edge-a&_HLS_throughput=5140000",
+                Some("edge-a"),
+                Some(5_140_000),
+            ),
+            ("_HLS_pathway=%22edge-a%22", Some("edge-a"), None),
+            ("_HLS_throughput=0", None, None),
+            ("_HLS_throughput=-1", None, None),
+            ("_HLS_throughput=1e9", None, None),
+            ("_HLS_throughput=100000000001", None, None),
+            ("_HLS_throughput=99999999999999999999999", None, None),
+        ] {
+            let query = Query::parse(text);
+            let said = (query.playing(), query.throughput_bps());
+            assert_eq!(said, (playing, throughput_bps), "{text}");
         }
     }
 

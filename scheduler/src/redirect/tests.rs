@@ -13,12 +13,12 @@ use super::*;
 use crate::geo;
 use crate::snapshot::fixture::{FRANKFURT, SHANGHAI, VIRGINIA, edge, snapshot};
 
-const SECRET: &str = "a secret of the cluster in the tests";
-const NOW_S: u64 = 1_800_000_000;
+pub(super) const SECRET: &str = "a secret of the cluster in the tests";
+pub(super) const NOW_S: u64 = 1_800_000_000;
 const ZONES: &str = "203.0.113.0/24,50.1,8.7,Frankfurt\n198.51.100.0/24,31.2,121.5,Shanghai\n\
                      2001:db8::/32,39.0,-77.5,Virginia\n";
 
-fn redirector(snapshot: Snapshot, play: Audience) -> Redirector {
+pub(super) fn redirector(snapshot: Snapshot, play: Audience) -> Redirector {
     let dir = tempfile::tempdir().unwrap();
     let zones = dir.path().join("zones.csv");
     std::fs::write(&zones, ZONES).unwrap();
@@ -49,7 +49,7 @@ fn redirector(snapshot: Snapshot, play: Audience) -> Redirector {
     }
 }
 
-fn world() -> Snapshot {
+pub(super) fn world() -> Snapshot {
     snapshot(vec![
         edge(1, "fra", FRANKFURT),
         edge(2, "iad", VIRGINIA),
@@ -57,11 +57,11 @@ fn world() -> Snapshot {
     ])
 }
 
-fn open() -> Redirector {
+pub(super) fn open() -> Redirector {
     redirector(world(), Audience::Redirected)
 }
 
-fn request<'a>(peer: &str, path: &'a str, query: &'a str) -> Request<'a> {
+pub(super) fn request<'a>(peer: &str, path: &'a str, query: &'a str) -> Request<'a> {
     Request {
         peer: peer.parse().unwrap(),
         path,
@@ -239,7 +239,8 @@ fn only_new_viewers_count_as_sent() {
             .redirect(&request("203.0.113.7", "/live/x.flv", ""))
             .unwrap();
     }
-    let (_, decision) = redirector.explain(&world(), "live/x", "203.0.113.8".parse().unwrap());
+    let (_, decision) =
+        redirector.explain(&world(), "live/x", "203.0.113.8".parse().unwrap(), None);
     assert!(decision.chosen().is_some());
     let sent = redirector.snapshot.load().node("fra").unwrap().sent.count();
     assert_eq!((sent.viewers, sent.egress_bps), (1, 1_000_000));
@@ -317,6 +318,33 @@ fn every_answer_can_be_read_by_any_page_and_is_kept_by_no_cache() {
             StatusCode::SERVICE_UNAVAILABLE,
         ),
         (Method::POST, "/live/x.flv", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::GET, "/live/x.m3u8", StatusCode::OK),
+        (Method::HEAD, "/live/x.m3u8", StatusCode::OK),
+        (Method::GET, "/live/x.m3u8?redirect=1", StatusCode::FOUND),
+        (Method::OPTIONS, "/live/x.m3u8", StatusCode::NO_CONTENT),
+        (Method::GET, "/live/gone.m3u8", StatusCode::NOT_FOUND),
+        (Method::GET, "/live/x.m3u8?token=bad", StatusCode::FORBIDDEN),
+        (
+            Method::GET,
+            "/live/x.m3u8?exclude=fra,iad,sha",
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+        (Method::GET, "/steering/live/x", StatusCode::BAD_REQUEST),
+        (
+            Method::GET,
+            "/steering/live/x?session=a.b.c",
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            Method::GET,
+            "/steering/live/x/y?session=a.b.c",
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            Method::POST,
+            "/steering/live/x",
+            StatusCode::METHOD_NOT_ALLOWED,
+        ),
     ];
     for (method, uri, status) in rows {
         let response = get(method.clone(), uri);
@@ -356,6 +384,15 @@ proptest! {
             let known = ["fra", "iad", "sha"]
                 .map(|id| format!("https://{id}.example.com/live/x.flv?"));
             prop_assert!(known.iter().any(|known| location.starts_with(known)), "{}", location);
+        }
+        let _ = redirector.steering(&request, 0);
+        let request = Request { path: "/live/x.m3u8", ..request };
+        if let Ok(Joined::Playlist(text)) = redirector.join(&request) {
+            let addresses: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+            prop_assert_eq!(addresses.len(), 1);
+            let known = ["fra", "iad", "sha"]
+                .map(|id| format!("https://{id}.example.com/live/x/media.m3u8?session="));
+            prop_assert!(known.iter().any(|known| addresses[0].starts_with(known)), "{}", text);
         }
     }
 }

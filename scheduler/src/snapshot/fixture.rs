@@ -61,7 +61,10 @@ pub(crate) fn edge(number: u16, id: &str, city: City) -> NodeView {
 
 /// A healthy node with that sample.
 pub(crate) fn view(number: u16, sample: Sample) -> NodeView {
-    NodeView::new(number, Arc::new(sample), Arc::new(Sent::default()))
+    NodeView {
+        settled: true,
+        ..NodeView::new(number, Arc::new(sample), Arc::new(Sent::default()))
+    }
 }
 
 /// A snapshot of these nodes with the stream `live/x` on air.
@@ -71,6 +74,7 @@ pub(crate) fn snapshot(nodes: Vec<NodeView>) -> Snapshot {
     Snapshot {
         nodes,
         streams,
+        ladders: Arc::default(),
         plan: Arc::new(Plan::default()),
         policy: Policy::default(),
     }

@@ -17,6 +17,7 @@ fn viewer((lat, lon): (f64, f64)) -> Viewer<'static> {
         located,
         key: hash(b"viewer"),
         kept: None,
+        playing: None,
         exclude: "",
     }
 }
@@ -198,8 +199,8 @@ fn a_kept_viewer_stays_whatever_the_load_until_its_edge_is_unusable_or_no_longer
         snapshot.nodes[at(3)].viewers = viewers;
         let decision = steer(&snapshot, &kept);
         assert_eq!(
-            (decision.chosen().unwrap().node, decision.kept),
-            (at(3), true),
+            (decision.chosen().unwrap().node, decision.held),
+            (at(3), Some(Hold::Kept)),
             "{viewers}"
         );
         let others = decision
@@ -210,14 +211,90 @@ fn a_kept_viewer_stays_whatever_the_load_until_its_edge_is_unusable_or_no_longer
     }
     snapshot.nodes[at(3)].health = Health::Down;
     let decision = steer(&snapshot, &kept);
-    assert!(!decision.kept && decision.chosen().unwrap().node != at(3));
+    assert!(decision.held.is_none() && decision.chosen().unwrap().node != at(3));
 
     let far = Viewer {
         kept: Some(9),
         ..viewer(PARIS)
     };
     let decision = steer(&snapshot, &far);
-    assert!(!decision.kept && decision.candidates[5].lost == Some(Reason::Farther));
+    assert!(decision.held.is_none() && decision.candidates[5].lost == Some(Reason::Farther));
+}
+
+#[test]
+fn a_running_player_leaves_its_edge_only_for_a_reason() {
+    type Change = fn(&mut [NodeView]);
+    // To Paris, Frankfurt is 18 ms nearer than the edge of the middle, and 29 ms than the rim's.
+    const MIDDLE: (f64, f64) = (52.2, 21.0);
+    const RIM: (f64, f64) = (60.2, 24.9);
+    let rows: [(&str, Change, &str, u16, bool); 12] = [
+        ("well", |_| (), "", 1, true),
+        ("one slack farther", |_| (), "", 2, true),
+        ("two slacks farther", |_| (), "", 3, false),
+        (
+            "farther, the nearer ones just came up",
+            |nodes| nodes.iter_mut().for_each(|node| node.settled = false),
+            "",
+            3,
+            true,
+        ),
+        ("draining", |n| n[1].health = Health::Draining, "", 2, false),
+        ("down", |n| n[1].health = Health::Down, "", 2, false),
+        ("excluded", |_| (), "middle", 2, false),
+        ("full for new ones", |n| n[1].viewers = 990, "", 2, true),
+        ("at its capacity", |n| n[1].viewers = 1_000, "", 2, true),
+        ("far beyond it", |n| n[1].viewers = 100_000, "", 2, false),
+        (
+            "far beyond it, by egress",
+            |n| n[1].egress_bps = 100_000_000_000,
+            "",
+            2,
+            false,
+        ),
+        ("unknown", |_| (), "", 77, false),
+    ];
+    for (case, change, exclude, playing, stays) in rows {
+        let mut nodes = vec![
+            edge(1, "fra", FRANKFURT),
+            edge(2, "middle", MIDDLE),
+            edge(3, "rim", RIM),
+        ];
+        change(&mut nodes);
+        let snapshot = snapshot(nodes);
+        let player = Viewer {
+            playing: Some(playing),
+            exclude,
+            ..viewer(PARIS)
+        };
+        let decision = steer(&snapshot, &player);
+        let chosen = snapshot.nodes[decision.chosen().unwrap().node].number;
+        assert_eq!(chosen == playing, stays, "{case}: {chosen}");
+        assert_eq!(decision.held == Some(Hold::Playing), stays, "{case}");
+    }
+}
+
+#[test]
+fn an_overloaded_edge_gives_away_the_share_that_is_too_much() {
+    let mut nodes = vec![edge(1, "fra", FRANKFURT), edge(2, "iad", VIRGINIA)];
+    nodes[0].viewers = 1_500;
+    let snapshot = snapshot(nodes);
+    let moves = |key: u64| {
+        let player = Viewer {
+            playing: Some(1),
+            key: mix(key),
+            ..viewer(PARIS)
+        };
+        let decision = steer(&snapshot, &player);
+        let moved = decision.candidates[0].lost == Some(Reason::Overloaded);
+        assert_eq!(decision.chosen().unwrap().node, usize::from(moved));
+        moved
+    };
+    let moved = (1..=3_000).filter(|key| moves(*key)).count();
+    assert!(
+        (900..1_100).contains(&moved),
+        "{moved} of 3000, not a third"
+    );
+    assert!((1..100).all(|key| moves(key) == moves(key)));
 }
 
 #[test]

@@ -251,6 +251,44 @@ fn an_origin_can_only_list_streams_of_its_own_and_the_higher_epoch_wins() {
 }
 
 #[test]
+fn an_edge_settles_when_it_has_been_up_for_a_while() {
+    let mut registry = registry();
+    let mut settled = |now: u64, state: State| {
+        let sample = Sample {
+            state,
+            seq: now,
+            ..sample("fra", Role::Edge, FRANKFURT)
+        };
+        registry.take(now, "fra", vec![sample]).unwrap();
+        registry.tick(now);
+        registry.snapshot(0).node("fra").unwrap().settled
+    };
+    let mut steps = (0..120_000).step_by(500);
+    let first = steps.find(|now| settled(*now, State::Serving)).unwrap();
+    assert!((SETTLE_MS..SETTLE_MS + 1_000).contains(&first), "{first}");
+    assert!(!settled(first + 500, State::Draining));
+    assert!(!settled(first + 1_000, State::Serving));
+}
+
+#[test]
+fn a_plan_names_the_rungs_of_streams_on_air() {
+    let mut registry = registry();
+    let key = |text: &str| StreamKey::parse(text).unwrap();
+    let rungs = vec![key("live/a"), key("live/a_480")];
+    registry.climb(Ladders::from([
+        (key("live/a"), rungs.clone()),
+        (key("live/gone"), rungs.clone()),
+    ]));
+    take(&mut registry, 0, origin(5, &["live/a", "live/b"]));
+    let snapshot = registry.snapshot(0);
+    let planned = |text: &str| snapshot.plan.stream(&key(text)).map(|it| it.rungs.clone());
+    assert_eq!(planned("live/a"), Some(rungs.clone()));
+    assert_eq!(planned("live/b"), Some(Vec::new()));
+    assert_eq!(planned("live/gone"), None);
+    assert_eq!(snapshot.rungs(&key("live/a")), rungs);
+}
+
+#[test]
 fn the_revision_moves_only_when_the_content_does() {
     let mut registry = registry();
     let mark = |registry: &mut Registry| registry.snapshot(1_000).plan.mark;
