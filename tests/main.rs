@@ -13,5 +13,6 @@ mod load;
 mod operate;
 mod publish_play;
 mod soak;
+mod steering;
 mod tidy;
 mod weak;

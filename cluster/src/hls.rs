@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::node::NodeId;
-use crate::stream::{StreamKey, StreamRecord};
+use crate::stream::{StreamKey, StreamRecord, TrackRecord};
 
 /// A multivariant playlist; its text is its [`Display`](fmt::Display).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,8 @@ pub struct Variant {
 
 impl Variant {
     /// The variant of a stream on air, found at that address. Until a segment has been measured
-    /// the bit rate of the last seconds stands for the peak.
+    /// the bit rate of the last seconds stands for the peak, and before that one is measured a
+    /// guess from the picture's size, so that players do not take it for a tiny one.
     pub fn of(record: &StreamRecord, uri: String) -> Self {
         let video = record.tracks.iter().find(|track| track.width > 0);
         let texts = || {
@@ -70,7 +71,10 @@ impl Variant {
             0 => 0,
             bps => bps + CONTAINER_BPS,
         };
-        let peak_bps = record.peak_bps + CONTAINER_BPS;
+        let peak_bps = match record.peak_bps.max(record.bitrate_bps) {
+            0 => video.map_or(GUESSED_SOUND_BPS, guessed_bps),
+            bps => bps,
+        };
         Self {
             uri,
             stable_id: stable_id(&record.key),
@@ -78,7 +82,7 @@ impl Variant {
             width: video.map_or(0, |track| track.width),
             height: video.map_or(0, |track| track.height),
             frame_rate_milli: video.map_or(0, |track| track.frame_rate_milli),
-            bandwidth_bps: peak_bps.max(average_bps),
+            bandwidth_bps: peak_bps + CONTAINER_BPS,
             average_bps,
         }
     }
@@ -93,6 +97,19 @@ pub fn stable_id(key: &StreamKey) -> String {
 /// part's head about 200, so 30 pictures and 47 frames of sound a second in parts of 400 ms come to
 /// 14 kbit/s.
 const CONTAINER_BPS: u64 = 16_000;
+
+/// A tenth of a bit for each pixel is what encoders of live pictures usually spend.
+fn guessed_bps(video: &TrackRecord) -> u64 {
+    let frame_rate_milli = match video.frame_rate_milli {
+        0 => 30_000,
+        known => u64::from(known),
+    };
+    let pixels = u64::from(video.width) * u64::from(video.height);
+    GUESSED_SOUND_BPS + pixels.saturating_mul(frame_rate_milli) / 10_000
+}
+
+/// Sound with or without pictures, until it is measured.
+const GUESSED_SOUND_BPS: u64 = 128_000;
 
 /// The lowest that tells old players of fMP4 (section 8); nothing here needs a higher one.
 const VERSION: u32 = 6;
@@ -159,7 +176,6 @@ impl fmt::Display for Quoted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::TrackRecord;
 
     fn video(width: u32, height: u32, frame_rate_milli: u32) -> TrackRecord {
         TrackRecord {
@@ -212,7 +228,7 @@ mod tests {
             ),
             (
                 record(vec![video(640, 360, 25_000), audio("")], 0, 0),
-                "BANDWIDTH=16000,RESOLUTION=640x360,FRAME-RATE=25.000,\
+                "BANDWIDTH=720000,RESOLUTION=640x360,FRAME-RATE=25.000,\
                  STABLE-VARIANT-ID=\"live/x_480\"",
             ),
         ];
