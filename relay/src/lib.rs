@@ -6,6 +6,8 @@
 //! protocol weir/1") carries groups from node to node, one unidirectional QUIC stream each.
 //! Payloads are referenced, never looked into.
 
+mod bell;
+
 pub mod group;
 pub mod track;
 pub mod reader;

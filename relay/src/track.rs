@@ -4,20 +4,18 @@
 //! out of order, as QUIC delivers them, and several may be written at once, but a key that was
 //! there never comes back, save that a whole group takes the place of one that was aborted: who
 //! reads that one keeps it. A lock is taken only to go from one group to the next: following a
-//! group's frames needs none. One notification serves the whole track, so that a single writer can
-//! walk any number of positions.
+//! group's frames needs none. Each reader is woken by a bell of its own; a single
+//! writer can walk any number of positions.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
 
+use crate::bell::{Bell, Bells};
 use crate::cache::Cache;
 use crate::group::{self, End, Group, Header, Key, Place};
 
@@ -35,7 +33,7 @@ pub fn new(cache: &Cache, window: Option<Duration>) -> Result<(Producer, Consume
         cache: cache.clone(),
         window_us: window.map(|window| window.as_micros() as u64),
         state: RwLock::default(),
-        changed: Arc::default(),
+        changed: Bells::default(),
         begun: AtomicU64::new(0),
         producers: AtomicUsize::new(1),
     });
@@ -62,7 +60,7 @@ pub(crate) struct Shared {
     cache: Cache,
     window_us: Option<u64>,
     state: RwLock<State>,
-    changed: Arc<Notify>,
+    changed: Bells,
     /// Counts the groups that got their first frame.
     begun: AtomicU64,
     producers: AtomicUsize,
@@ -264,11 +262,7 @@ impl Consumer {
 
     /// What tells of changes from now on.
     pub fn changes(&self) -> Changes {
-        let changed = self.shared.changed.clone();
-        Changes {
-            notified: Box::pin(changed.clone().notified_owned()),
-            changed,
-        }
+        Changes(self.shared.changed.hang())
     }
 }
 
@@ -278,19 +272,12 @@ impl Consumer {
 /// Waiting allocates nothing. Look at the track after making it and after each time it told:
 /// nothing is missed.
 #[derive(Debug)]
-pub struct Changes {
-    changed: Arc<Notify>,
-    notified: Pin<Box<OwnedNotified>>,
-}
+pub struct Changes(Arc<Bell>);
 
 impl Changes {
     /// Ready once something changed; arms itself anew.
     pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let ready = self.notified.as_mut().poll(cx);
-        if ready.is_ready() {
-            self.notified.set(self.changed.clone().notified_owned());
-        }
-        ready
+        self.0.poll_rung(cx)
     }
 
     /// Waits for a change. Cancel-safe.
@@ -306,7 +293,7 @@ impl Shared {
 
     /// Tells all who wait on the track to look again.
     pub(crate) fn wake(&self) {
-        self.changed.notify_waiters();
+        self.changed.ring();
     }
 
     /// A group got its first frame: those before the newest may be dropped for others, or are out
