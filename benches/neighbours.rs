@@ -116,17 +116,6 @@ fn run(link: &Link) {
         beside.latency_ms(0.99) - calm.latency_ms(0.99),
         beside.lost
     );
-    for (kind, seen) in KINDS.iter().zip(bad) {
-        println!(
-            "{kind:<18}: p50 {:>6.0} ms, p99 {:>6.0} ms, most {:>6.0} ms; {} lost; {} streams decode, {} do not",
-            seen.seen.latency_ms(0.5),
-            seen.seen.latency_ms(0.99),
-            seen.seen.latency_ms(1.0),
-            seen.seen.lost,
-            seen.decoded,
-            seen.broken
-        );
-    }
     let dropped = |kind| {
         let label = format!("kind=\"{kind}\"");
         let frames = stage.metric("weir_edge_frames_dropped_total", &label);
@@ -134,13 +123,24 @@ fn run(link: &Link) {
     };
     let dropped = ["disposable", "reference", "key", "sound"].map(dropped);
     println!("frames left out for them:{}", dropped.concat());
+    for (kind, Weak { seen, kept }) in KINDS.iter().zip(bad) {
+        let decoded = kept.iter().filter(|bytes| decodes(bytes)).count();
+        println!(
+            "{kind:<18}: p50 {:>6.0} ms, p99 {:>6.0} ms, most {:>6.0} ms; {} lost; {decoded} of {} streams decode",
+            seen.latency_ms(0.5),
+            seen.latency_ms(0.99),
+            seen.latency_ms(1.0),
+            seen.lost,
+            kept.len(),
+        );
+    }
 }
 
 /// What those on one kind of link saw.
 struct Weak {
     seen: Seen,
-    decoded: usize,
-    broken: usize,
+    /// What those got whose stream is decoded.
+    kept: Vec<Vec<u8>>,
 }
 
 /// The viewers at the far end: a crowd for each kind of link, each in a thread of its own.
@@ -166,15 +166,12 @@ fn weak_kind(link: &Link, edge: SocketAddr, kind: usize) -> Weak {
     let settled = crowd.watch(SETTLE);
     let mut seen = crowd.watch(WATCH);
     seen.lost += settled.lost;
-    let (decoded, broken): (Vec<_>, Vec<_>) = crowd.kept().partition(|bytes| decodes(bytes));
-    Weak {
-        seen,
-        decoded: decoded.len(),
-        broken: broken.len(),
-    }
+    // They leave now: decoding takes a while, in which they would be the slowest of all.
+    let kept = crowd.kept().map(Into::into).collect();
+    Weak { seen, kept }
 }
 
-/// Whether ffmpeg decodes what one viewer got, up to its last whole tag, without a complaint.
+/// Whether ffmpeg decodes what one viewer got, up to its last whole tag, without a complaint of its decoders.
 fn decodes(bytes: &[u8]) -> bool {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, &bytes[..whole_tags(bytes)]).unwrap();
@@ -185,11 +182,12 @@ fn decodes(bytes: &[u8]) -> bool {
         .args("-map 0:a -f s16le -y /dev/null".split(' '))
         .output()
         .expect("ffmpeg is installed (`make setup`)");
-    let complaint = String::from_utf8_lossy(&run.stderr);
-    if !complaint.is_empty() {
-        rig::progress(complaint.lines().next().unwrap_or_default());
-    }
-    run.status.success() && complaint.is_empty()
+    // FLV's whole milliseconds put a packet of sound up to half of one before the end of the one before it, of which
+    // the writer of raw samples complains.
+    let complaints = String::from_utf8_lossy(&run.stderr);
+    let complaint = { complaints.lines() }.find(|line| !line.contains("increasing dts to muxer"));
+    complaint.into_iter().for_each(rig::progress);
+    run.status.success() && complaint.is_none()
 }
 
 /// FLV 10.1, E.2 and E.3: a header of 9 bytes, then sizes of 4 and tags of 11 and their data.

@@ -234,6 +234,33 @@ fn a_responses_head_goes_first() {
     assert!(play.received.starts_with(b"HTTP/1.1 200 OK\r\n\r\nFLV"));
 }
 
+#[test]
+fn sound_goes_on_over_a_link_of_half_the_bitrate() {
+    for group in [25, 100, 200] {
+        let mut play = Play::of(Source::with_groups_of(group), &Options::default());
+        let made = |play: &Play| {
+            let sizes = play.source.made.iter().map(|what| match what {
+                What::Key => 3_019,
+                What::Reference => 719,
+                What::Disposable => 319,
+                What::Sound => 77,
+            });
+            sizes.sum::<usize>()
+        };
+        let mut most = 0;
+        let mut offered = 0;
+        for _ in 0..25 * 120 {
+            play.grow(2);
+            let share = made(&play) / 2;
+            play.take(share - offered, &TERMS);
+            offered = share;
+            most = most.max(play.log.lag(play.cursor.at()).ms);
+        }
+        assert_eq!(play.dropped.sound, 0, "{group}: {:?}", play.dropped);
+        assert!(most < 2_000, "{most}");
+    }
+}
+
 fn wish(weir: bool) -> Options {
     Options {
         weir,
