@@ -116,17 +116,18 @@ impl Numbers {
     /// The last before those of a life that begins at `now_ms` (Unix) above `floor`.
     ///
     /// Players keep media sequence numbers in 31 bits: half seconds since 2020 fit until 2054, and
-    /// no stream makes more than two segments a second for long. Other numbers are our own, and
-    /// start from the Unix time.
+    /// no stream makes more than two segments a second for long. They keep something for each
+    /// discontinuity in a table by its number, which hls.js walks from 0 with each playlist: hours
+    /// since 2020 are small enough for it. Other numbers are our own, and start from the Unix time.
     fn begin(floor: Self, now_ms: u64) -> Self {
-        let half_seconds = now_ms.saturating_sub(YEAR_2020_MS) / 500;
+        let since_2020_ms = now_ms.saturating_sub(YEAR_2020_MS);
         Self {
             epoch: now_ms.max(floor.epoch + 1),
             group: now_ms.max(floor.group),
-            msn: half_seconds.max(floor.msn),
+            msn: (since_2020_ms / HALF_SECOND_MS).max(floor.msn),
             part: now_ms.max(floor.part),
             // A new life of the stream is a discontinuity itself.
-            discontinuities: half_seconds.max(floor.discontinuities + 1),
+            discontinuities: (since_2020_ms / HOUR_MS).max(floor.discontinuities + 1),
         }
     }
 
@@ -437,6 +438,10 @@ impl Open {
 
 /// 2020-01-01 in Unix milliseconds.
 const YEAR_2020_MS: u64 = 1_577_836_800_000;
+/// What segments count from.
+const HALF_SECOND_MS: u64 = 500;
+/// What discontinuities count from.
+const HOUR_MS: u64 = 3_600_000;
 
 /// A group without video: a listener who joins gets at most this much at once, and segments made of
 /// it are not absurdly short.
