@@ -76,7 +76,7 @@ pub struct Hls {
     pub blocked: Delays,
     /// Parts and segments.
     pub part: Delays,
-    /// Bytes of media playlists.
+    /// Bytes of media playlists, as they came.
     pub playlist_bytes: u64,
     /// Parts and segments that could be read.
     pub parts: u64,

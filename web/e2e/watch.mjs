@@ -16,19 +16,6 @@ import { withPage } from "./page.mjs";
 
 const [url] = process.argv.slice(2);
 
-await withPage(async (page, errors) => {
-  await page.addInitScript(observe);
-  const protocols = new Set(); // of parts and segments, as the browser names them
-  const devtools = await page.context().newCDPSession(page);
-  await devtools.send("Network.enable");
-  devtools.on("Network.responseReceived", ({ response }) => response.url.includes(".m4s") && protocols.add(response.protocol));
-  await page.goto(url);
-  for await (const line of createInterface({ input: process.stdin })) {
-    const [command, ...words] = line.split(" ");
-    console.log(JSON.stringify({ ...(await commands[command](page, ...words)), protocols: [...protocols], errors: errors.splice(0) }));
-  }
-});
-
 const commands = {
   async choose(page, stream) {
     await page.waitForFunction((key) => document.querySelector(`#stream option[value="${key}"]`), stream);
@@ -85,3 +72,16 @@ const commands = {
     return { overflow };
   },
 };
+
+await withPage(async (page, errors) => {
+  await page.addInitScript(observe);
+  const protocols = new Set(); // of parts and segments, as the browser names them
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Network.enable");
+  devtools.on("Network.responseReceived", ({ response }) => response.url.includes(".m4s") && protocols.add(response.protocol));
+  await page.goto(url);
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [command, ...words] = line.split(" ");
+    console.log(JSON.stringify({ ...(await commands[command](page, ...words)), protocols: [...protocols], errors: errors.splice(0) }));
+  }
+});

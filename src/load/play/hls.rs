@@ -2,7 +2,7 @@
 //!
 //! One connection to each server, used again and again: a browser has more of them, or one by HTTP/2. Playlists are
 //! asked for as delta updates that wait for the next part; what comes is read by `fmp4.rs` and looked at as FLV is.
-//! It stays with the first variant, and asks for no content coding.
+//! It takes gzip, as browsers do, and stays with the first variant and its pathway.
 
 mod exchange;
 pub mod fmp4;
@@ -267,7 +267,7 @@ impl<'a, 'b> Session<'a, 'b> {
             Waits::ForPart => &mut hls.blocked,
         };
         record(times, answer.took);
-        hls.playlist_bytes += answer.body.len() as u64;
+        hls.playlist_bytes += answer.length as u64;
     }
 }
 

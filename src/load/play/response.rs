@@ -1,7 +1,7 @@
 //! Sans-IO: an HTTP/1.1 answer as it comes: its head, then its body without the framing.
 //!
 //! RFC 9112: a body is chunked (7.1), has a length, or ends with the connection (6.3). Leaves out
-//! trailers, which are skipped, and content codings, which nobody asks for.
+//! trailers, which are skipped, and what content codings mean.
 
 /// The head of an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub struct Head {
     pub status: u16,
     /// Where a redirect leads.
     pub location: Option<String>,
+    /// Whether the body is gzip (RFC 9110 8.4.1.3).
+    pub is_gzip: bool,
     /// How the body's end is known.
     pub body: Body,
     /// Bytes of the head; the body starts behind them.
@@ -76,6 +78,7 @@ impl Head {
         Ok(Some(Self {
             status: response.code.ok_or(Error::Head)?,
             location: header("location").map(Into::into),
+            is_gzip: header("content-encoding").is_some_and(|v| v.eq_ignore_ascii_case("gzip")),
             body,
             length,
         }))

@@ -7,7 +7,9 @@ use crate::load::play::{
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::{Bytes, BytesMut};
-use std::{net::IpAddr, time::Duration};
+use flate2::read::GzDecoder;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION};
+use std::{io::Read, net::IpAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -27,6 +29,8 @@ pub struct Answer {
     pub status: u16,
     pub location: Option<String>,
     pub body: Bytes,
+    /// How long the body was on the wire.
+    pub length: usize,
     /// When its first byte came.
     pub first_byte: Instant,
     /// From the request to its last byte.
@@ -64,7 +68,8 @@ impl<'a> Exchange<'a> {
     }
 
     async fn by_socket(&mut self, target: &Target) -> Result<Answer> {
-        let request = target.request(&self.worker.header_lines()?);
+        let lines = self.worker.header_lines()? + "accept-encoding: gzip\r\n";
+        let request = target.request(&lines);
         let kept = self.kept.iter().position(|(to, _)| *to == target.authority);
         if let Some(at) = kept {
             let (_, socket) = self.kept.remove(at);
@@ -93,19 +98,24 @@ impl<'a> Exchange<'a> {
 
     async fn by_client(&self, target: &Target) -> Result<Answer> {
         let crowd = &self.worker.crowd;
-        let mut request = http::Request::get(&target.url);
+        let mut request = http::Request::get(&target.url).header(ACCEPT_ENCODING, "gzip");
         for (name, value) in &crowd.headers {
             request = request.header(name, value);
         }
         let request = request.body(Default::default())?;
         let answer = crowd.client.request(request).await.map_err(without_url)?;
-        let location = answer.headers().get(http::header::LOCATION);
+        let location = answer.headers().get(LOCATION);
+        let is_gzip = answer
+            .headers()
+            .get(CONTENT_ENCODING)
+            .is_some_and(|v| v == "gzip");
         Ok(Answer {
             status: answer.status().as_u16(),
             location: location.and_then(|to| to.to_str().ok().map(Into::into)),
             first_byte: Instant::now(),
             took: Duration::ZERO,
-            body: answer.into_body(),
+            length: answer.body().len(),
+            body: plain(answer.into_body(), is_gzip)?,
         })
     }
 }
@@ -149,11 +159,23 @@ async fn read(socket: &mut TcpStream) -> Result<(Answer, bool)> {
     let answer = Answer {
         status: head.status,
         location: head.location,
-        body: body.freeze(),
+        length: body.len(),
+        body: plain(body.freeze(), head.is_gzip)?,
         first_byte: first_byte.unwrap_or_else(Instant::now),
         took: Duration::ZERO,
     };
     Ok((answer, framing.is_over()))
+}
+
+fn plain(body: Bytes, is_gzip: bool) -> Result<Bytes> {
+    if !is_gzip {
+        return Ok(body);
+    }
+    let mut plain = Vec::new();
+    let mut unpacked = GzDecoder::new(&body[..]).take(MAX_BODY as u64);
+    let read = unpacked.read_to_end(&mut plain);
+    read.context("an answer is broken gzip")?;
+    Ok(plain.into())
 }
 
 /// The edge that is watched, and the scheduler.
