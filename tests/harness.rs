@@ -18,6 +18,7 @@ use std::{
 
 pub mod clips;
 pub mod ffmpeg;
+pub mod hls;
 pub mod link;
 
 pub const SECRET: &str = "a secret of the integration tests";

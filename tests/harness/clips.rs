@@ -55,6 +55,31 @@ pub fn av1() -> PathBuf {
     make("av1.mp4", &[PATTERN, TONE, &video, AAC, &["-t", "6"]])
 }
 
+/// 6 s of AV1 and Opus.
+pub fn opus() -> PathBuf {
+    let video = ["-c:v", "libsvtav1", "-preset", "12", "-b:v", "300k"];
+    let audio = ["-c:a", "libopus", "-b:a", "64k", "-ac", "2"];
+    let six = ["-g", "25", "-t", "6"];
+    make("opus.mp4", &[PATTERN, TONE, &video, &audio, &six])
+}
+
+/// 12 s of H.264 at 29.97 pictures a second, a key frame every 10 s, and AAC at 44.1 kHz.
+pub fn ntsc() -> PathBuf {
+    let video = [
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-b:v",
+        "300k",
+        "-r",
+        "30000/1001",
+    ];
+    let keys = ["-g", "300", "-keyint_min", "300", "-sc_threshold", "0"];
+    let audio = ["-ar", "44100"];
+    make("ntsc.mp4", &[PATTERN, TONE, &video, &keys, AAC, &audio])
+}
+
 /// 20 s at about this many kbit/s, video and audio together, a key frame each second.
 pub fn at_rate(kbits: u32) -> PathBuf {
     let rate = format!("{}k", kbits - 64);
