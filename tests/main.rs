@@ -7,6 +7,7 @@ mod browser;
 mod failover;
 mod fanout;
 mod harness;
+mod hls;
 mod hls_media;
 mod hostile;
 mod link;

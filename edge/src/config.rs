@@ -13,6 +13,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use transport::config::{Bytes, Duration};
 
+use crate::playback::hls;
+
 /// `[edge]`: serves viewers, from one upstream subscription per stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -39,10 +41,12 @@ pub struct Config {
     pub max_connections_per_address: u32,
     /// How long a stream is kept coming after its last viewer left.
     pub linger: Duration,
-    /// Memory for cached groups of all streams.
+    /// Memory for the streams: three quarters for cached groups, one quarter for what HLS made of them.
     pub cache: Bytes,
     /// How FLV is written to viewers.
     pub flv: Flv,
+    /// How HLS is served.
+    pub hls: Hls,
     /// What becomes of viewers who cannot keep up.
     pub slow: Slow,
     /// How long viewers may go on watching after the edge was told to stop.
@@ -153,6 +157,31 @@ impl JsonSchema for Latency {
 /// What is written for [`Latency::Adaptive`].
 const ADAPTIVE: &str = "adaptive";
 
+/// `[edge.hls]`: how HLS and its low-latency form are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "EdgeHls")]
+pub struct Hls {
+    /// How far back playlists go, at least three segments: how late a viewer may be who paused or rewound.
+    /// What does not fit in `[edge] cache` is missing all the same.
+    pub window: Duration,
+    /// Who may fetch segments: `"none"`, whoever knows their address, which caches in front then share;
+    /// `"token"`, who has the session of a playlist, checked here for each.
+    pub segment_auth: Auth,
+}
+
+/// Who may fetch segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "SegmentAuth")]
+pub enum Auth {
+    /// Whoever knows their address.
+    #[default]
+    None,
+    /// Who has a session, which playlists then write into the addresses.
+    Token,
+}
+
 /// `[edge.slow]`: viewers who cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -182,6 +211,7 @@ impl Default for Config {
             linger: Duration::from_secs(10),
             cache: Bytes::from_mib(256),
             flv: Flv::default(),
+            hls: Hls::default(),
             slow: Slow::default(),
             drain: Duration::from_secs(30),
         }
@@ -197,6 +227,15 @@ impl Default for Capacity {
     }
 }
 
+impl Default for Hls {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(60),
+            segment_auth: Auth::None,
+        }
+    }
+}
+
 impl Default for Slow {
     fn default() -> Self {
         Self {
@@ -207,6 +246,12 @@ impl Default for Slow {
     }
 }
 
+/// Made pieces share their payloads with the groups they came from while those are cached: they take less than this.
+const HLS_SHARE: u64 = 4;
+/// Nobody rewinds so far without a recording, and memory is not for that.
+const LONGEST_WINDOW: time::Duration = time::Duration::from_secs(3_600);
+/// Three target durations of two-second segments.
+const SHORTEST_WINDOW: time::Duration = time::Duration::from_secs(6);
 /// A shorter lag is what gathering frames into one write makes by itself.
 const SHORTEST_SKIP: time::Duration = time::Duration::from_millis(100);
 /// The kernel's own buffer takes as much before anything is noticed.
@@ -259,7 +304,25 @@ impl Config {
             self.flv.workers <= MOST_WORKERS,
             "[edge.flv] workers must be at most {MOST_WORKERS}"
         );
+        ensure!(
+            (SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&self.hls.window.get()),
+            "[edge.hls] window must be 6s to 1h"
+        );
         Ok(())
+    }
+
+    /// Memory for cached groups.
+    pub(crate) fn groups_bytes(&self) -> usize {
+        self.cache.as_usize() - self.cache.as_usize() / HLS_SHARE as usize
+    }
+
+    /// How HLS is served.
+    pub(crate) fn hls_settings(&self) -> hls::Settings {
+        hls::Settings {
+            window: self.hls.window.get(),
+            cache_bytes: self.cache.get() / HLS_SHARE,
+            auth: self.hls.segment_auth,
+        }
     }
 
     /// The URL of this edge for viewers, without a slash at its end; `bound` is the real address.
@@ -301,6 +364,9 @@ mod tests {
             ("[flv]\nlatency = \"350ms\"", true),
             ("[flv]\nlatency = \"351ms\"", false),
             ("[flv]\nworkers = 2000", false),
+            ("[hls]\nwindow = \"6s\"", true),
+            ("[hls]\nwindow = \"1s\"", false),
+            ("[hls]\nwindow = \"2h\"", false),
         ];
         for (text, valid) in rows {
             let config: Config = toml::from_str(text).unwrap();
@@ -316,6 +382,7 @@ mod tests {
             "[slow]\nskip = '1s'",
             "[flv]\nlatency = 'soon'",
             "latency = '100ms'",
+            "[hls]\nsegment_auth = 'all'",
             "[tls]\nca = ''",
         ] {
             assert!(toml::from_str::<Config>(text).is_err(), "{text}");

@@ -67,7 +67,7 @@ impl Feed {
             number: self.number,
             wallclock_us: 1_700_000_000_000_000,
             first_msn: self.number,
-            first_part: 1,
+            first_part: self.number,
             discontinuities: 0,
             segment_max: Timestamp::from_millis(6_000),
             part_target: Timestamp::from_millis(400),

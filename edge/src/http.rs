@@ -2,10 +2,11 @@
 //!
 //! Read downwards: method and path, token and admission, upstream, playback. There are two roads, over which the
 //! same is decided and the same headers are sent: a plain GET of FLV over HTTP/1.x is taken from hyper, and its socket
-//! goes to the fan-out; all else hyper writes. Every answer carries the CORS headers, redirects and refusals too,
+//! goes to the fan-out; all else hyper writes. HLS is answered in [`hls`]. Every answer carries the CORS headers, redirects and refusals too,
 //! because players show a page nothing without them. A refused token is a plain 403: why is counted, not told.
 //! A redirect goes only to a node of the plan.
 
+mod hls;
 pub(crate) mod request;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,13 +14,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::node::{Capacity, NodeId};
-use cluster::plan::{Health, Plan};
+use cluster::plan::{Health, Mark, Plan};
+use cluster::stream::StreamKey;
 use cluster::token::{Action, Attempt, Claims, Gate, Refusal};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use transport::clock::Clock;
 use transport::drain::Drain;
 use transport::http::{
@@ -30,12 +32,14 @@ use transport::http::{
 use crate::admit::{Asked, Load, Reason, Verdict, admit};
 use crate::meter::{Metrics, Rate};
 use crate::playback::flv::{self, Fanout, Seat};
+use crate::playback::hls::Hls;
+use crate::playback::hls::session::Sessions;
 use crate::playback::tags::Tags;
 use crate::playback::websocket::{self, handshake};
 use crate::playback::{Options, Terms};
 use crate::upstream::{Failure, Joined, Upstream};
 use crate::viewer::{Place, Protocol, Viewers};
-use request::{Invalid, Wish};
+use request::{Ask, Invalid, Wish};
 
 /// What requests are answered with.
 #[derive(Debug)]
@@ -45,7 +49,11 @@ pub(crate) struct Public {
     pub(crate) capacity: Capacity,
     pub(crate) terms: Terms,
     pub(crate) fanout: Fanout,
+    pub(crate) hls: Hls,
+    pub(crate) sessions: Sessions,
     pub(crate) plan: watch::Receiver<Arc<Plan>>,
+    /// Until when requests wait for a first plan, if one may come.
+    pub(crate) plan_by: Option<Instant>,
     pub(crate) upstream: Upstream,
     pub(crate) viewers: Viewers,
     pub(crate) rate: Arc<Rate>,
@@ -61,6 +69,16 @@ struct Admitted {
     joined: Joined,
 }
 
+/// Who asks for a place.
+struct Entrant<'a> {
+    stream: &'a StreamKey,
+    /// What its token says, if it has one, or why that was refused.
+    claims: Result<Option<&'a Claims>, Refusal>,
+    /// Whoever has the same is the same viewer.
+    session: Option<&'a str>,
+    client: IpAddr,
+}
+
 /// Who does not get to watch: the answer is ready.
 type Turned = Box<Response<Body>>;
 
@@ -72,7 +90,12 @@ impl Taker for Public {
     async fn take(self: Arc<Self>, request: Request<()>, taken: Taken) {
         let began = Instant::now();
         let (parts, ()) = request.into_parts();
-        match self.let_in(&parts).await {
+        let admitted = match Ask::parse(&parts.uri, &parts.headers) {
+            Ok(Ask::Flv(wish)) => self.let_in(&parts, wish).await,
+            Ok(Ask::Hls(_)) => turned(malformed(Invalid::Unknown)),
+            Err(invalid) => turned(malformed(invalid)),
+        };
+        match admitted {
             Err(mut response) => {
                 self.sign(response.headers_mut(), parts.version, began);
                 taken.answer(*response).await;
@@ -94,9 +117,18 @@ impl Public {
         let began = Instant::now();
         let (parts, incoming) = request.into_parts();
         let version = parts.version;
-        let mut response = match self.let_in(&parts).await {
-            Ok(admitted) => self.play(Request::from_parts(parts, incoming), admitted),
-            Err(turned) => *turned,
+        let asked = match opening(&parts) {
+            Some(answer) => Err(answer),
+            None if parts.uri.path() == "/" => Err(self.greeting()),
+            None => Ask::parse(&parts.uri, &parts.headers).map_err(malformed),
+        };
+        let mut response = match asked {
+            Err(answer) => answer,
+            Ok(Ask::Hls(wish)) => self.hls(&parts, wish).await,
+            Ok(Ask::Flv(wish)) => match self.let_in(&parts, wish).await {
+                Ok(admitted) => self.play(Request::from_parts(parts, incoming), admitted),
+                Err(turned) => *turned,
+            },
         };
         self.sign(response.headers_mut(), version, began);
         response
@@ -104,7 +136,11 @@ impl Public {
 
     /// Lets every page read the answer, says who answered and how long that took.
     fn sign(&self, headers: &mut HeaderMap, version: Version, began: Instant) {
+        let kept = headers.remove(header::CACHE_CONTROL);
         allow_any_page(headers);
+        if let Some(kept) = kept {
+            headers.insert(header::CACHE_CONTROL, kept);
+        }
         headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         // RFC 9110, section 7.6.3: the version received and a pseudonym.
         let version = match version {
@@ -121,23 +157,19 @@ impl Public {
         }
     }
 
-    /// All that is decided about a request before something is written.
-    async fn let_in(&self, request: &Parts) -> Result<Admitted, Turned> {
-        match request.method.as_str() {
-            "GET" | "HEAD" => {}
-            "OPTIONS" => return turned(preflight()),
-            _ => return turned(not_allowed()),
-        }
-        if request.uri.path() == "/" {
-            return turned(self.greeting());
-        }
-        let wish = match Wish::parse(&request.uri, &request.headers) {
-            Ok(wish) => wish,
-            Err(invalid) => return turned(malformed(invalid)),
+    /// All that is decided about a viewer of FLV before something is written.
+    async fn let_in(&self, request: &Parts, wish: Wish) -> Result<Admitted, Turned> {
+        self.planned().await;
+        let client = client(request);
+        let claims = self.check(&wish, client);
+        let claims = claims.as_ref().map(Option::as_ref).map_err(|why| *why);
+        let entrant = Entrant {
+            stream: &wish.stream,
+            claims,
+            session: claims.ok().flatten().and_then(|c| c.sid.as_deref()),
+            client,
         };
-        let client = request.extensions.get::<Peer>();
-        let client = client.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.0.ip());
-        let place = self.admit(&wish, client)?;
+        let place = self.admit(&entrant, || wish.path_and_query())?;
         if request.method == Method::HEAD {
             return turned(media(empty()));
         }
@@ -154,18 +186,26 @@ impl Public {
         }
     }
 
-    /// A place for the viewer, or the answer that sends it away.
-    fn admit(&self, wish: &Wish, client: IpAddr) -> Result<Place, Turned> {
-        let claims = self.check(wish, client);
-        let edges = match &claims {
-            Ok(claims) => Ok(claims
-                .as_ref()
-                .and_then(|c| c.edges.as_deref())
-                .unwrap_or_default()),
-            Err(refusal) => Err(refusal.as_str()),
+    /// Waits for the first plan of a node that has just started.
+    async fn planned(&self) {
+        let Some(by) = self.plan_by else {
+            return;
         };
+        let mut plan = self.plan.clone();
+        let first = plan.wait_for(|plan| plan.mark != Mark::default());
+        // Without one there are still the configured parents.
+        let _ = timeout_at(by, first).await;
+    }
+
+    /// A place for the viewer, or the answer that sends it away: to `target` at another edge, if there is one.
+    fn admit(&self, entrant: &Entrant<'_>, target: impl Fn() -> String) -> Result<Place, Turned> {
+        let edges = |claims: Option<&'_ Claims>| claims.and_then(|c| c.edges.clone());
+        let edges = entrant
+            .claims
+            .map(|claims| edges(claims).unwrap_or_default());
+        let token = edges.as_deref().map_err(|refusal| refusal.as_str());
         let asked = Asked {
-            token: edges,
+            token,
             here: &self.node,
         };
         let plan = self.plan.borrow().clone();
@@ -180,8 +220,9 @@ impl Public {
                 other => Err(other),
             }
         };
-        let entered = self.viewers.enter(&wish.stream, decide);
-        entered.map_err(|verdict| Box::new(self.turn_away(wish, client, &verdict)))
+        // Only a good token says whose the place is.
+        let entered = self.viewers.enter(entrant.stream, entrant.session, decide);
+        entered.map_err(|verdict| Box::new(self.turn_away(entrant, &verdict, target)))
     }
 
     fn check(&self, wish: &Wish, client: IpAddr) -> Result<Option<Claims>, Refusal> {
@@ -192,10 +233,19 @@ impl Public {
             client,
         };
         self.gate
-            .check(wish.token.as_deref(), &attempt, self.clock.unix_ms() / 1000)
+            .check(wish.token.as_deref(), &attempt, self.now_s())
     }
 
-    fn turn_away(&self, wish: &Wish, client: IpAddr, verdict: &Verdict<'_>) -> Response<Body> {
+    fn now_s(&self) -> u64 {
+        self.clock.unix_ms() / 1000
+    }
+
+    fn turn_away(
+        &self,
+        entrant: &Entrant<'_>,
+        verdict: &Verdict<'_>,
+        target: impl Fn() -> String,
+    ) -> Response<Body> {
         let (to, reason) = match verdict {
             Verdict::Redirect(node, reason) => (Some(*node), *reason),
             Verdict::Refuse(reason) => (None, *reason),
@@ -203,8 +253,9 @@ impl Public {
         };
         let to_node = to.map(|node| node.id.as_str());
         self.metrics.refuse(reason.as_str());
-        tracing::debug!(stream = %wish.stream, %client, reason = reason.as_str(), to_node, "turned away");
-        let location = to.map(|node| node.public_url.clone() + &wish.path_and_query());
+        let (stream, client) = (entrant.stream, entrant.client);
+        tracing::debug!(%stream, %client, reason = reason.as_str(), to_node, "turned away");
+        let location = to.map(|node| node.public_url.clone() + &target());
         match location.map(HeaderValue::try_from) {
             Some(Ok(location)) => {
                 let mut response = Response::new(empty());
@@ -240,7 +291,7 @@ impl Public {
 
     fn greeting(&self) -> Response<Body> {
         let text = format!(
-            "weir edge {}\nstreams are at /{{app}}/{{stream}}.flv\n",
+            "weir edge {}\nstreams are at /{{app}}/{{stream}}.flv and .m3u8\n",
             self.node
         );
         let mut response = Response::new(full(text));
@@ -248,6 +299,21 @@ impl Public {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
     }
+}
+
+/// The answer to what asks for nothing.
+fn opening(request: &Parts) -> Option<Response<Body>> {
+    match request.method.as_str() {
+        "GET" | "HEAD" => None,
+        "OPTIONS" => Some(preflight()),
+        _ => Some(not_allowed()),
+    }
+}
+
+/// Who made the request.
+fn client(request: &Parts) -> IpAddr {
+    let peer = request.extensions.get::<Peer>();
+    peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.0.ip())
 }
 
 /// Whether the plan asks the node to take no more viewers.
@@ -282,11 +348,15 @@ fn media<B>(body: B) -> Response<B> {
 fn malformed(invalid: Invalid) -> Response<Body> {
     let bad = |title, detail| problem(StatusCode::BAD_REQUEST, title, detail);
     match invalid {
-        Invalid::Unknown => not_found("streams are at /{app}/{stream}.flv"),
+        Invalid::Unknown => not_found("streams are at /{app}/{stream}.flv and .m3u8"),
         Invalid::Malformed => bad("malformed path", ""),
         Invalid::Resume => bad(
             "malformed resume",
             "write resume=epoch.group.frame, three whole numbers",
+        ),
+        Invalid::Directive => bad(
+            "malformed directive",
+            "_HLS_msn and _HLS_part are whole numbers, the second never alone; _HLS_skip is YES or v2",
         ),
     }
 }

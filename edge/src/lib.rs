@@ -31,7 +31,7 @@ use prometheus_client::registry::Registry;
 use relay::cache::Cache;
 use relay::congestion;
 use serde::Serialize;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use transport::accept::Listener;
 use transport::admin::{Admin, Readiness};
 use transport::clock::Clock;
@@ -46,6 +46,8 @@ use crate::http::{Public, is_draining};
 use meter::{Meter, Metrics, Rate};
 use playback::Terms;
 use playback::flv::{self, Fanout, Settings};
+use playback::hls::session::Sessions;
+use playback::hls::{self, Hls};
 use room::Room;
 use upstream::{Setup, Upstream};
 use viewer::Viewers;
@@ -122,7 +124,7 @@ impl Edge {
         let upstream = Upstream::new(Setup {
             node: id.clone(),
             endpoint: endpoint.clone(),
-            cache: Cache::new(config.cache.as_usize()),
+            cache: Cache::new(config.groups_bytes()),
             plan: agent.plan(),
             parents: config.parents.clone(),
             linger: config.linger.get(),
@@ -138,7 +140,17 @@ impl Edge {
             capacity: config.capacity.into(),
             terms: terms(&config),
             fanout: fanout(&config, &metrics, &drain)?,
+            hls: Hls::new(hls::Setup {
+                settings: config.hls_settings(),
+                upstream: upstream.clone(),
+                plan: agent.plan(),
+                metrics: metrics.clone(),
+                drain: drain.clone(),
+            }),
+            sessions: Sessions::default(),
             plan: agent.plan(),
+            // Without a scheduler there is none to wait for.
+            plan_by: (!common.cluster.schedulers.is_empty()).then(|| Instant::now() + PLAN_WITHIN),
             upstream,
             viewers,
             rate,
@@ -194,6 +206,7 @@ impl Edge {
         drain.background(measure(public.clone()));
         drain.background(gather(public.clone(), latency));
         drain.background(heed(public.clone(), readiness));
+        drain.background(sweep(public.clone()));
         drain.background(upstream::serve::Server::new(public.upstream.clone()).run());
         let taker = public.clone();
         drain.background(server.run_with(move |request| public.clone().answer(request), taker));
@@ -233,6 +246,16 @@ async fn gather(public: Arc<Public>, fixed: Option<Duration>) {
         let others = viewers.saturating_sub(public.fanout.viewers());
         public.viewers.gather(latency);
         public.metrics.writes("shared", latency, others);
+    }
+}
+
+/// Lets HLS sessions go that are silent. Never ends.
+async fn sweep(public: Arc<Public>) {
+    let mut beat = tokio::time::interval(SWEEP_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        public.sessions.sweep();
     }
 }
 
@@ -351,6 +374,13 @@ fn describe(config: &Config, common: &Common, id: &NodeId, addrs: Addrs) -> Node
 
 /// The rate is measured over the time that capacity is meant for.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A scheduler that is there answers a node's first sample by then; requests that come earlier wait for it, because
+/// only the plan knows where streams are.
+const PLAN_WITHIN: Duration = Duration::from_secs(3);
+
+/// How exactly the end of a session is noticed.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Time for a last packet to each node.
 const GOODBYE: Duration = Duration::from_millis(100);

@@ -44,8 +44,11 @@ pub struct Metrics {
     pub first_frame: Histogram,
     /// Bytes of UDP sent to nodes that take streams from here.
     pub relayed_bytes: Counter,
+    /// HLS parts and init sections that were made.
+    pub hls_muxed: Counter,
     /// What came from parents.
     upstream: Received,
+    hls_requests: Family<Answered, Counter>,
     joins: Family<Via, Counter>,
     refused: Family<Why, Counter>,
     closed: Family<Why, Counter>,
@@ -78,6 +81,12 @@ struct Via {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    kind: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Why {
     reason: &'static str,
 }
@@ -107,7 +116,9 @@ impl Default for Metrics {
             upstream_failures: Counter::default(),
             first_frame: Histogram::new(FIRST_FRAME_S),
             relayed_bytes: Counter::default(),
+            hls_muxed: Counter::default(),
             upstream: Received::default(),
+            hls_requests: Family::default(),
             joins: Family::default(),
             refused: Family::default(),
             closed: Family::default(),
@@ -186,6 +197,11 @@ impl Metrics {
         let failures = m.upstream_failures.clone();
         r.register("upstream_failures", "Parents not reached or lost", failures);
         m.upstream.register(r);
+        let help = "HLS parts and init sections made";
+        r.register("hls_muxed", help, m.hls_muxed.clone());
+        let help =
+            "HLS requests answered: pieces that were kept (hit) or made (miss), playlists, errors";
+        r.register("hls_requests", help, m.hls_requests.clone());
         let first = m.first_frame.clone();
         r.register(
             "first_frame_seconds",
@@ -219,6 +235,12 @@ impl Metrics {
         let seconds = latency.as_secs_f64();
         self.flv_latency.get_or_create(&worker).set(seconds);
         self.flv_viewers.get_or_create(&worker).set(viewers.into());
+    }
+
+    /// Counts an answered request for HLS.
+    pub(crate) fn hls_answered(&self, kind: &'static str, result: &'static str) {
+        let answered = Answered { kind, result };
+        self.hls_requests.get_or_create(&answered).inc();
     }
 
     /// What was counted since it was last taken.

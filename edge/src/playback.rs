@@ -7,6 +7,7 @@ pub mod lag;
 pub mod shed;
 pub mod tags;
 pub mod flv;
+pub mod hls;
 pub mod websocket;
 
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! A [`Place`] is taken under the same lock as the decision to give it, so that the limits hold exactly however many
 //! ask at once. It becomes a [`Viewer`] when the stream is there. Both give back what they took when dropped.
+//! Whoever shows the session of one who is in already is the same viewer, and shares its place.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,11 +23,57 @@ pub struct Viewers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     metrics: Metrics,
-    /// Viewers of each stream that has some.
-    streams: Mutex<HashMap<StreamKey, u32>>,
+    counts: Mutex<Counts>,
     total: AtomicU32,
     gathering_us: AtomicU32,
     next_id: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Viewers of each stream that has some.
+    streams: HashMap<StreamKey, u32>,
+    /// Those of them who have a session.
+    sessions: HashMap<Arc<str>, Shares>,
+}
+
+/// A session's one place.
+#[derive(Debug)]
+struct Shares {
+    count: u32,
+    /// The stream that it counts to.
+    stream: StreamKey,
+}
+
+impl Counts {
+    fn come(&mut self, stream: &StreamKey) {
+        *self.streams.entry(stream.clone()).or_default() += 1;
+    }
+
+    fn go(&mut self, stream: &StreamKey) {
+        if let Some(count) = self.streams.get_mut(stream) {
+            *count -= 1;
+            if *count == 0 {
+                self.streams.remove(stream);
+            }
+        }
+    }
+
+    /// One more of a session that is in already; false where it is not, or has too many to be one viewer.
+    fn share(&mut self, session: &str) -> bool {
+        let shares = self.sessions.get_mut(session);
+        let shares = shares.filter(|shares| shares.count < MAX_SHARES);
+        shares.map(|shares| shares.count += 1).is_some()
+    }
+
+    /// One less of a session; after the last one, the stream that it counted to.
+    fn unshare(&mut self, session: &str) -> Option<StreamKey> {
+        let shares = self.sessions.get_mut(session)?;
+        shares.count -= 1;
+        let last = shares.count == 0;
+        last.then(|| self.sessions.remove(session))?
+            .map(|shares| shares.stream)
+    }
 }
 
 impl Viewers {
@@ -34,30 +81,45 @@ impl Viewers {
     pub fn new(metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             metrics,
-            streams: Mutex::default(),
+            counts: Mutex::default(),
             total: AtomicU32::new(0),
             gathering_us: AtomicU32::new(0),
             next_id: AtomicU64::new(1),
         }))
     }
 
-    /// Takes a place if `decide` agrees, given how many there are.
+    /// Takes a place if `decide` agrees, given how many there are; a session that is in is not asked again.
     pub fn enter<R>(
         &self,
         stream: &StreamKey,
+        session: Option<&str>,
         decide: impl FnOnce(u32) -> Result<(), R>,
     ) -> Result<Place, R> {
-        let mut streams = self.0.streams.lock();
-        decide(self.total())?;
-        *streams.entry(stream.clone()).or_default() += 1;
-        self.0.total.fetch_add(1, Ordering::Relaxed);
-        drop(streams);
-        self.0.metrics.viewers.inc();
-        Ok(Place {
+        let place = |session| Place {
             viewers: self.clone(),
             stream: stream.clone(),
+            session,
             entered: Instant::now(),
-        })
+        };
+        let mut counts = self.0.counts.lock();
+        if let Some(session) = session.filter(|session| counts.share(session)) {
+            return Ok(place(Some(session.into())));
+        }
+        decide(self.total())?;
+        counts.come(stream);
+        // One that too many share already is a viewer of its own.
+        let session = session.filter(|session| !counts.sessions.contains_key(*session));
+        let session: Option<Arc<str>> = session.map(Arc::from);
+        if let Some(session) = &session {
+            let stream = stream.clone();
+            counts
+                .sessions
+                .insert(session.clone(), Shares { count: 1, stream });
+        }
+        self.0.total.fetch_add(1, Ordering::Relaxed);
+        drop(counts);
+        self.0.metrics.viewers.inc();
+        Ok(place(session))
     }
 
     /// Viewers of all streams.
@@ -74,8 +136,9 @@ impl Viewers {
     /// Viewers of each stream that has some.
     pub fn by_stream(&self) -> Vec<(StreamKey, u32)> {
         self.0
-            .streams
+            .counts
             .lock()
+            .streams
             .iter()
             .map(|(key, count)| (key.clone(), *count))
             .collect()
@@ -87,6 +150,7 @@ impl Viewers {
 pub struct Place {
     viewers: Viewers,
     stream: StreamKey,
+    session: Option<Arc<str>>,
     entered: Instant,
 }
 
@@ -110,15 +174,17 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let shared = &self.viewers.0;
-        let mut streams = shared.streams.lock();
-        if let Some(count) = streams.get_mut(&self.stream) {
-            *count -= 1;
-            if *count == 0 {
-                streams.remove(&self.stream);
-            }
-        }
+        let mut counts = shared.counts.lock();
+        let counted = match &self.session {
+            Some(session) => counts.unshare(session),
+            None => Some(self.stream.clone()),
+        };
+        let Some(stream) = counted else {
+            return;
+        };
+        counts.go(&stream);
         shared.total.fetch_sub(1, Ordering::Relaxed);
-        drop(streams);
+        drop(counts);
         shared.metrics.viewers.dec();
     }
 }
@@ -130,6 +196,8 @@ pub enum Protocol {
     Flv,
     /// FLV in the messages of a WebSocket.
     WebSocket,
+    /// HLS, one session.
+    Hls,
 }
 
 impl Protocol {
@@ -138,6 +206,7 @@ impl Protocol {
         match self {
             Self::Flv => "flv",
             Self::WebSocket => "websocket",
+            Self::Hls => "hls",
         }
     }
 }
@@ -190,6 +259,25 @@ impl Viewer {
         first_frame.observe(self.place.entered.elapsed().as_secs_f64());
     }
 
+    /// It watches another rung now, if it has a session.
+    pub fn moves_to(&mut self, stream: &StreamKey) {
+        let Some(session) = &self.place.session else {
+            return;
+        };
+        if self.place.stream == *stream {
+            return;
+        }
+        let mut counts = self.place.viewers.0.counts.lock();
+        let Some(shares) = counts.sessions.get_mut(session) else {
+            return;
+        };
+        let before = std::mem::replace(&mut shares.stream, stream.clone());
+        counts.go(&before);
+        counts.come(stream);
+        drop(counts);
+        self.place.stream = stream.clone();
+    }
+
     /// Counts what was written for it.
     pub fn sent(&mut self, filled: &Filled) {
         if self.bytes == 0 {
@@ -228,6 +316,10 @@ impl Drop for Viewer {
     }
 }
 
+/// Places of one session at one time: a player that comes back before its old connection is noticed to be gone, by
+/// either protocol. A token that was passed on does not let any number in.
+const MAX_SHARES: u32 = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,7 +329,7 @@ mod tests {
     fn place(viewers: &Viewers, stream: &str, most: u32) -> Option<Place> {
         let stream = StreamKey::parse(stream).unwrap();
         let decide = |total| if total < most { Ok(()) } else { Err(()) };
-        viewers.enter(&stream, decide).ok()
+        viewers.enter(&stream, None, decide).ok()
     }
 
     #[test]
@@ -288,5 +380,26 @@ mod tests {
         assert_eq!(counts, (110, 1, 7));
         assert_eq!(metrics.closed_by(Closed::Stalled), 1);
         assert_eq!(viewers.total(), 0);
+    }
+
+    #[test]
+    fn a_session_is_one_viewer_however_it_watches() {
+        let viewers = Viewers::new(Metrics::default());
+        let key = |text| StreamKey::parse(text).unwrap();
+        let full = |total| if total == 0 { Ok(()) } else { Err(()) };
+        let enter = |session| viewers.enter(&key("live/a"), Some(session), full);
+        let places: Vec<_> = (0..MAX_SHARES).map(|_| enter("s").unwrap()).collect();
+        assert_eq!((viewers.total(), viewers.0.metrics.viewers.get()), (1, 1));
+        assert!(enter("other").is_err() && enter("s").is_err());
+        let mut viewers_of = places.into_iter();
+        let first = viewers_of.next().unwrap();
+        let mut first = first.watch(Protocol::Hls, Lease::default());
+        first.moves_to(&key("live/b"));
+        assert_eq!(viewers.by_stream(), [(key("live/b"), 1)]);
+        drop(first);
+        assert_eq!(viewers.total(), 1);
+        viewers_of.for_each(drop);
+        assert_eq!((viewers.total(), viewers.by_stream().len()), (0, 0));
+        assert!(enter("other").is_ok());
     }
 }

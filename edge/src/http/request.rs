@@ -1,7 +1,10 @@
 //! Sans-IO: what a viewer asks for, read from path, query and headers.
 //!
 //! The path is decoded exactly once, segment by segment, so that an encoded slash or a second layer of
-//! encoding never names a stream. Leaves out whether the stream exists and whether the viewer may have it.
+//! encoding never names a stream. What stands in the paths of HLS is read in [`hls`].
+//! Leaves out whether the stream exists and whether the viewer may have it.
+
+pub(crate) mod hls;
 
 use cluster::stream::StreamKey;
 use http::{HeaderMap, Uri};
@@ -10,7 +13,16 @@ use transport::http::bearer;
 
 use crate::playback::{Options, Resume};
 
-/// A viewer's wish.
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ask {
+    /// A stream as FLV.
+    Flv(Wish),
+    /// A playlist or a piece of a stream.
+    Hls(hls::Wish),
+}
+
+/// A wish for FLV.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wish {
     /// The stream.
@@ -30,18 +42,32 @@ pub(crate) enum Invalid {
     Malformed,
     /// What is to be resumed is not three numbers.
     Resume,
+    /// `_HLS_msn`, `_HLS_part` or `_HLS_skip` are not what they may be.
+    Directive,
+}
+
+impl Ask {
+    /// Reads what is asked for from its path.
+    pub(crate) fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, Invalid> {
+        let path = segments(uri.path())?;
+        let query = uri.query().unwrap_or_default();
+        match path.as_slice() {
+            [app, file] if file.ends_with(".flv") => {
+                Wish::new(stream(app, file, ".flv")?, query, headers).map(Self::Flv)
+            }
+            path => hls::Wish::new(path, query, headers).map(Self::Hls),
+        }
+    }
 }
 
 impl Wish {
-    /// Reads `/{app}/{stream}.flv?token=..&hevc=legacy&weir=1&resume=epoch.group.frame`.
-    pub(crate) fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, Invalid> {
-        let stream = stream(uri.path())?;
-        let query = uri.query().unwrap_or_default();
+    /// Reads `?token=..&hevc=legacy&weir=1&resume=epoch.group.frame`; a session is a token, too.
+    fn new(stream: StreamKey, query: &str, headers: &HeaderMap) -> Result<Self, Invalid> {
         let hevc = match value(query, "hevc").as_deref() {
             Some("legacy") => Hevc::Legacy,
             _ => Hevc::Enhanced,
         };
-        let token = value(query, "token").or_else(|| bearer(headers).map(str::to_owned));
+        let token = token(query, headers).or_else(|| value(query, "session"));
         let resume = value(query, "resume").map(|text| resume(&text).ok_or(Invalid::Resume));
         let options = Options {
             hevc,
@@ -79,23 +105,31 @@ impl Wish {
     }
 }
 
-fn stream(path: &str) -> Result<StreamKey, Invalid> {
+/// The token presented, from the query or else the `Authorization` header.
+fn token(query: &str, headers: &HeaderMap) -> Option<String> {
+    value(query, "token").or_else(|| bearer(headers).map(str::to_owned))
+}
+
+/// A path's segments, decoded.
+fn segments(path: &str) -> Result<Vec<String>, Invalid> {
     let segments = path.strip_prefix('/').ok_or(Invalid::Malformed)?.split('/');
-    // Two make a stream; a third is kept only to see that there is one too many.
-    let mut decoded = Vec::with_capacity(3);
+    // Three make a piece of a stream; a fourth is kept only to see that there is one too many.
+    let mut decoded = Vec::with_capacity(4);
     for segment in segments {
         let segment = decode(segment).ok_or(Invalid::Malformed)?;
         if matches!(segment.as_str(), "" | "." | "..") || segment.contains(['/', '\\', '\0']) {
             return Err(Invalid::Malformed);
         }
-        if decoded.len() < 3 {
+        if decoded.len() < 4 {
             decoded.push(segment);
         }
     }
-    let [app, file] = decoded.as_slice() else {
-        return Err(Invalid::Unknown);
-    };
-    let name = file.strip_suffix(".flv").ok_or(Invalid::Unknown)?;
+    Ok(decoded)
+}
+
+/// The stream of a file whose name is the stream's and this suffix.
+fn stream(app: &str, file: &str, suffix: &str) -> Result<StreamKey, Invalid> {
+    let name = file.strip_suffix(suffix).ok_or(Invalid::Unknown)?;
     StreamKey::parse(&format!("{app}/{name}")).map_err(|_| Invalid::Unknown)
 }
 
@@ -153,7 +187,10 @@ mod tests {
         if let Some(value) = authorization {
             headers.insert(http::header::AUTHORIZATION, value.parse().unwrap());
         }
-        Wish::parse(&uri.parse().unwrap(), &headers)
+        match Ask::parse(&uri.parse().unwrap(), &headers)? {
+            Ask::Flv(wish) => Ok(wish),
+            Ask::Hls(wish) => panic!("{wish:?}"),
+        }
     }
 
     #[test]
@@ -213,6 +250,8 @@ mod tests {
         check("/a/b.flv", Some("bearer abc"), Some("abc"));
         check("/a/b.flv", Some("Basic abc"), None);
         check("/a/b.flv?token=q", Some("Bearer abc"), Some("q"));
+        check("/a/b.flv?session=s", None, Some("s"));
+        check("/a/b.flv?session=s&token=q", None, Some("q"));
     }
 
     #[test]
@@ -286,7 +325,7 @@ mod tests {
         #[test]
         fn any_path_is_read_without_panic(path in "/[ -~]{0,80}") {
             if let Ok(uri) = path.parse::<Uri>() {
-                let _ = Wish::parse(&uri, &HeaderMap::new());
+                let _ = Ask::parse(&uri, &HeaderMap::new());
             }
         }
 

@@ -53,7 +53,10 @@ impl Room {
         let client = TcpStream::connect(address).await.unwrap();
         let (socket, _) = self.listener.accept().await.unwrap();
         let stream = StreamKey::parse("live/x").unwrap();
-        let place = self.viewers.enter(&stream, |_| Ok::<_, ()>(())).unwrap();
+        let place = self
+            .viewers
+            .enter(&stream, None, |_| Ok::<_, ()>(()))
+            .unwrap();
         let seat = Seat {
             socket,
             head: Bytes::from_static(HEAD),

@@ -36,7 +36,10 @@ impl Room {
 
     fn body(&self, feed: &Feed) -> Body {
         let stream = StreamKey::parse("live/x").unwrap();
-        let place = self.viewers.enter(&stream, |_| Ok::<_, ()>(())).unwrap();
+        let place = self
+            .viewers
+            .enter(&stream, None, |_| Ok::<_, ()>(()))
+            .unwrap();
         let viewer = place.watch(Protocol::Flv, Lease::default());
         let tags = Tags::new(feed.consumer.clone(), Options::default(), TERMS);
         Body::new(tags, viewer, TERMS, &self.drain)

@@ -1,0 +1,366 @@
+//! HLS over HTTP: who may have a playlist or a piece, and how caches in front may keep it.
+//!
+//! Playlists carry the session: the first request of one takes a place by the same admission as FLV, all others are
+//! that viewer's. A session is signed, so any edge goes on with one that another began. Pieces are the same bytes for
+//! everybody, and nobody is counted by them; what they cost is counted when it is written.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use cluster::hls::{Multivariant, Variant, stable_id};
+use cluster::stream::StreamKey;
+use cluster::token::{Action, Attempt, Claims, Pattern, Refusal, new_sid};
+use futures_util::future::join_all;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use transport::http::{Body, body, empty, problem, unavailable};
+
+use super::request::hls::{Asset, Wish};
+use super::{Entrant, Public, Turned, client, not_joined};
+use crate::meter::Metrics;
+use crate::playback::hls::{Absent, Auth, Form, Piece, Reload, View};
+
+/// Whose a request is.
+struct Session {
+    sid: String,
+    /// What proves it, in the addresses of playlists.
+    signed: String,
+    /// What it joined by.
+    claims: Option<Claims>,
+}
+
+impl Public {
+    /// Answers a request for HLS.
+    pub(super) async fn hls(&self, request: &Parts, wish: Wish) -> Response<Body> {
+        self.planned().await;
+        let from = client(request);
+        let (kind, answer) = match wish.asset {
+            Asset::Multivariant => ("multivariant", self.multivariant(&wish, from).await),
+            Asset::Media(reload) => {
+                let gzip = takes_gzip(&request.headers);
+                ("media", self.media(&wish, reload, from, gzip).await)
+            }
+            Asset::Piece(piece) => (kind(piece), self.piece(&wish, piece, from).await),
+        };
+        let (response, result) = match answer {
+            Ok((response, result)) => (response, result),
+            Err(turned) => (*turned, "error"),
+        };
+        self.metrics.hls_answered(kind, result);
+        response
+    }
+
+    async fn multivariant(&self, wish: &Wish, from: IpAddr) -> Answer {
+        let session = self.session(wish, from)?;
+        self.seat(wish, &session, from)?;
+        let rungs = self.hls.rungs(&wish.stream);
+        let variants = join_all(rungs.iter().map(|rung| self.variant(rung, wish, &session))).await;
+        let (variants, failures): (Vec<_>, Vec<_>) = variants.into_iter().partition(Result::is_ok);
+        if let ([], Some(Err(absent))) = (variants.as_slice(), failures.into_iter().next()) {
+            self.sessions.fail(&session.sid);
+            return Err(self.absent(absent));
+        }
+        let playlist = Multivariant {
+            variants: variants.into_iter().flatten().collect(),
+            steering: None,
+            independent_segments: false,
+        };
+        // It names the session, so no cache keeps it.
+        let text = Bytes::from(playlist.to_string());
+        Ok((self.bytes([text], PLAYLIST), "made"))
+    }
+
+    /// One rung, as it is on air.
+    async fn variant(
+        &self,
+        rung: &StreamKey,
+        wish: &Wish,
+        session: &Session,
+    ) -> Result<Variant, Absent> {
+        // One that has ended is nothing to begin with.
+        self.hls.show(rung).await?;
+        let view = self.hls.playable(rung, None).await?;
+        let (peak_bps, average_bps) = view.rates();
+        let about = view.about()?;
+        let base = match rung.app() == wish.stream.app() {
+            true => rung.name().to_owned(),
+            false => format!("../{rung}"),
+        };
+        Ok(Variant {
+            uri: format!("{base}/media.m3u8?session={}", session.signed),
+            stable_id: stable_id(rung),
+            codecs: about.codecs.clone(),
+            width: about.width,
+            height: about.height,
+            frame_rate_milli: about.frame_rate_milli,
+            bandwidth_bps: peak_bps,
+            average_bps,
+        })
+    }
+
+    async fn media(&self, wish: &Wish, reload: Reload, from: IpAddr, gzip: bool) -> Answer {
+        let session = self.session(wish, from)?;
+        self.seat(wish, &session, from)?;
+        if wish.session.is_none() {
+            let location = wish.path_and_query(Some(&session.signed));
+            return Ok((found(&location), "redirected"));
+        }
+        let view = self.hls.playable(&wish.stream, reload.at).await;
+        let view = view.map_err(|absent| {
+            self.sessions.fail(&session.sid);
+            self.absent(absent)
+        })?;
+        let (target, is_ended) = (view.target(), view.is_ended());
+        self.sessions.watches(&session.sid, target, is_ended);
+        let form = Form {
+            skip: reload.skip,
+            gzip,
+        };
+        let text = view.text(form, &session.signed);
+        let mut response = self.bytes([text], PLAYLIST);
+        let headers = response.headers_mut();
+        if gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        let kept = playlist_lifetime(&view, reload, self.hls.auth());
+        headers.insert(header::CACHE_CONTROL, kept);
+        Ok((response, "made"))
+    }
+
+    async fn piece(&self, wish: &Wish, piece: Piece, from: IpAddr) -> Answer {
+        if self.hls.auth() == Auth::Token {
+            let token = wish.token.as_deref().ok_or(Refusal::Missing);
+            let claims = token.and_then(|token| self.hold(token, &wish.stream, from));
+            claims.map_err(|refusal| self.forbidden(refusal))?;
+        }
+        let found = self.hls.piece(&wish.stream, piece).await;
+        let found = found.map_err(|absent| self.absent(absent))?;
+        let pieces: VecDeque<Bytes> = found.made.pieces.iter().cloned().collect();
+        let mut response = self.bytes(pieces, "video/mp4");
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(FOR_EVER));
+        // RFC 9211.
+        let status = match found.hit {
+            true => format!("\"{}\"; hit", self.node),
+            false => format!("\"{}\"; fwd=uri-miss; stored", self.node),
+        };
+        if let Ok(status) = HeaderValue::try_from(status) {
+            headers.insert(CACHE_STATUS, status);
+        }
+        Ok((response, if found.hit { "hit" } else { "miss" }))
+    }
+
+    /// The session that the request names, or a new one for a token that is good.
+    fn session(&self, wish: &Wish, from: IpAddr) -> Result<Session, Turned> {
+        let made = match &wish.session {
+            Some(signed) => self.known(signed, wish, from),
+            None => self.begin(wish, from),
+        };
+        made.map_err(|refusal| self.forbidden(refusal))
+    }
+
+    fn known(&self, signed: &str, wish: &Wish, from: IpAddr) -> Result<Session, Refusal> {
+        let claims = self.hold(signed, &wish.stream, from)?;
+        let sid = claims.sid.ok_or(Refusal::NoSession)?;
+        Ok(Session {
+            sid,
+            signed: signed.to_owned(),
+            claims: None,
+        })
+    }
+
+    fn hold(&self, signed: &str, stream: &StreamKey, from: IpAddr) -> Result<Claims, Refusal> {
+        let attempt = self.attempt(stream, from);
+        self.gate.session(signed, &attempt, self.now_s())
+    }
+
+    fn begin(&self, wish: &Wish, from: IpAddr) -> Result<Session, Refusal> {
+        let attempt = self.attempt(&wish.stream, from);
+        let claims = self
+            .gate
+            .check(wish.token.as_deref(), &attempt, self.now_s())?;
+        // A session that is shown as a token stays what it is: it is not prolonged by that.
+        if let (
+            Some(Claims {
+                sid: Some(sid),
+                edges: None,
+                ..
+            }),
+            Some(token),
+        ) = (&claims, &wish.token)
+        {
+            return Ok(Session {
+                sid: sid.clone(),
+                signed: token.clone(),
+                claims,
+            });
+        }
+        let sid = claims.as_ref().and_then(|claims| claims.sid.clone());
+        let sid = sid.unwrap_or_else(new_sid);
+        let streams = Pattern::with_rungs(&wish.stream, &self.hls.rungs(&wish.stream));
+        let session = self
+            .gate
+            .session_claims(streams, sid.clone(), claims.as_ref(), self.now_s());
+        Ok(Session {
+            sid,
+            signed: self.gate.sign(&session),
+            claims,
+        })
+    }
+
+    fn attempt<'a>(&'a self, stream: &'a StreamKey, client: IpAddr) -> Attempt<'a> {
+        Attempt {
+            action: Action::Play,
+            stream,
+            node: Some(&self.node),
+            client,
+        }
+    }
+
+    /// Sees to it that the session has its place.
+    fn seat(&self, wish: &Wish, session: &Session, from: IpAddr) -> Result<(), Turned> {
+        if self.sessions.touch(&session.sid, &wish.stream) {
+            return Ok(());
+        }
+        let entrant = Entrant {
+            stream: &wish.stream,
+            claims: Ok(session.claims.as_ref()),
+            session: Some(&session.sid),
+            client: from,
+        };
+        let place = self.admit(&entrant, || wish.path_and_query(None))?;
+        self.sessions.begin(&session.sid, place);
+        Ok(())
+    }
+
+    fn forbidden(&self, refusal: Refusal) -> Turned {
+        self.metrics.refuse(refusal.as_str());
+        Box::new(problem(StatusCode::FORBIDDEN, "forbidden", ""))
+    }
+
+    fn absent(&self, absent: Absent) -> Turned {
+        self.metrics.refuse(absent.as_str());
+        let detail = absent.to_string();
+        Box::new(match absent {
+            Absent::Stream(failure) => not_joined(failure),
+            Absent::Gone => problem(StatusCode::NOT_FOUND, "not found", &detail),
+            Absent::Ahead => problem(StatusCode::BAD_REQUEST, "too far ahead", &detail),
+            Absent::Late | Absent::Crowded => unavailable("not now", &detail, 1),
+            Absent::Codec(_) => problem(StatusCode::NOT_ACCEPTABLE, "codec not playable", &detail),
+        })
+    }
+
+    /// An answer of these bytes, counted when they are written.
+    fn bytes(&self, pieces: impl Into<VecDeque<Bytes>>, kind: &'static str) -> Response<Body> {
+        let pieces: VecDeque<Bytes> = pieces.into();
+        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let chain = Chain {
+            pieces,
+            left,
+            metrics: self.metrics.clone(),
+        };
+        let mut response = Response::new(body(chain));
+        let kind = HeaderValue::from_static(kind);
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+}
+
+/// An answer and how it came about, or one that sends the request away.
+type Answer = Result<(Response<Body>, &'static str), Turned>;
+
+fn kind(piece: Piece) -> &'static str {
+    match piece {
+        Piece::Init { .. } => "init",
+        Piece::Segment { .. } => "segment",
+        Piece::Part { .. } => "part",
+    }
+}
+
+fn found(location: &str) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::FOUND;
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// How long a cache may keep a media playlist (rfc8216bis, appendix B.1): one that was waited for is the answer to its
+/// address for as long as it is useful; any other is old as soon as there is a new part.
+/// With segment tokens the text is one session's.
+fn playlist_lifetime(view: &View, reload: Reload, auth: Auth) -> HeaderValue {
+    let seconds = match reload.at {
+        Some(_) => view.target().as_secs().saturating_mul(KEPT_TARGETS),
+        None => 1,
+    };
+    let whose = match auth {
+        Auth::None => "public",
+        Auth::Token => "private",
+    };
+    let text = format!("{whose}, max-age={seconds}");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("no-store"))
+}
+
+/// Whether the client takes gzip (RFC 9110, section 12.5.3): it is named, and not with a weight of 0.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let codings = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    codings.into_iter().any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let name = name.trim();
+        let weight = weight.trim().strip_prefix("q=");
+        let refused = weight.and_then(|q| q.parse::<f32>().ok()) == Some(0.0);
+        (name.eq_ignore_ascii_case("gzip") || name == "*") && !refused
+    })
+}
+
+/// Bytes that are there, piece by piece.
+struct Chain {
+    pieces: VecDeque<Bytes>,
+    left: u64,
+    metrics: Metrics,
+}
+
+impl HttpBody for Chain {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(piece) = self.pieces.pop_front() else {
+            return Poll::Ready(None);
+        };
+        self.left -= piece.len() as u64;
+        self.metrics.egress_bytes.inc_by(piece.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+const PLAYLIST: &str = "application/vnd.apple.mpegurl";
+
+/// The name of a piece is never used for other bytes.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+/// Target durations for which a playlist that was waited for is kept.
+const KEPT_TARGETS: u64 = 6;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

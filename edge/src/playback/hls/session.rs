@@ -1,0 +1,180 @@
+//! The HLS viewers of the node: one for each session, however many requests it makes.
+//!
+//! A session is there from its first request on and leaves when it has been silent for a while; one that comes back
+//! afterwards is let in anew. The table holds no more than the node has places.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::stream::StreamKey;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::upstream::Lease;
+use crate::viewer::{Closed, Place, Protocol, Viewer};
+
+/// The sessions; a clone is the same table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sessions(Arc<Mutex<HashMap<String, Session>>>);
+
+#[derive(Debug)]
+struct Session {
+    held: Held,
+    seen: Instant,
+    /// How long it may be silent.
+    silence: Duration,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// It has not had a playlist yet.
+    Place(Option<Place>),
+    Viewer(Viewer),
+}
+
+impl Sessions {
+    /// Whether the session is here; then it was seen just now, watching this stream.
+    pub(crate) fn touch(&self, sid: &str, stream: &StreamKey) -> bool {
+        let mut sessions = self.0.lock();
+        let Some(session) = sessions.get_mut(sid) else {
+            return false;
+        };
+        session.seen = Instant::now();
+        if let Held::Viewer(viewer) = &mut session.held {
+            viewer.moves_to(stream);
+        }
+        true
+    }
+
+    /// A session begins, or goes on here.
+    pub(crate) fn begin(&self, sid: &str, place: Place) {
+        let session = Session {
+            held: Held::Place(Some(place)),
+            seen: Instant::now(),
+            silence: FIRST_WITHIN,
+        };
+        // Of two first requests at one time the later one's place is given back, outside the lock.
+        let _other = {
+            let mut sessions = self.0.lock();
+            match sessions.get(sid) {
+                Some(_) => Some(session),
+                None => sessions.insert(sid.to_owned(), session),
+            }
+        };
+    }
+
+    /// The session got a media playlist of that target duration.
+    pub(crate) fn watches(&self, sid: &str, target: Duration, is_ended: bool) {
+        let mut sessions = self.0.lock();
+        let Some(session) = sessions.get_mut(sid) else {
+            return;
+        };
+        session.seen = Instant::now();
+        session.silence = SILENCE.max(target * TARGETS);
+        if let Held::Place(place) = &mut session.held
+            && let Some(place) = place.take()
+        {
+            let viewer = place.watch(Protocol::Hls, Lease::default());
+            viewer.first();
+            session.held = Held::Viewer(viewer);
+        }
+        if let Held::Viewer(viewer) = &mut session.held
+            && is_ended
+        {
+            viewer.close(Closed::Ended);
+        }
+    }
+
+    /// The session's first request came to nothing.
+    pub(crate) fn fail(&self, sid: &str) {
+        let _gone = {
+            let mut sessions = self.0.lock();
+            let began = |session: &Session| matches!(session.held, Held::Place(_));
+            match sessions.get(sid).is_some_and(began) {
+                true => sessions.remove(sid),
+                false => None,
+            }
+        };
+    }
+
+    /// Lets those go who have been silent; says how many stay.
+    pub(crate) fn sweep(&self) -> usize {
+        let now = Instant::now();
+        let mut sessions = self.0.lock();
+        let silent = |session: &Session| now - session.seen > session.silence;
+        let gone: Vec<_> = sessions.extract_if(|_, session| silent(session)).collect();
+        let stay = sessions.len();
+        drop(sessions);
+        drop(gone);
+        stay
+    }
+}
+
+/// A player asks for a media playlist as soon as it has the multivariant one.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
+
+/// A player asks at least once in a target duration, of 6 s by default, while it plays.
+/// One that was paused for longer comes back as the session it was.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// The same for longer segments.
+const TARGETS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::Metrics;
+    use crate::viewer::Viewers;
+
+    fn key(text: &str) -> StreamKey {
+        StreamKey::parse(text).unwrap()
+    }
+
+    fn place(viewers: &Viewers, sid: &str) -> Place {
+        let free = |_| Ok::<_, ()>(());
+        viewers.enter(&key("live/x"), Some(sid), free).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_one_viewer_until_it_is_silent() {
+        let viewers = Viewers::new(Metrics::default());
+        let sessions = Sessions::default();
+        assert!(!sessions.touch("a", &key("live/x")));
+        sessions.begin("a", place(&viewers, "a"));
+        sessions.begin("a", place(&viewers, "a"));
+        assert_eq!(viewers.total(), 1);
+        sessions.watches("a", Duration::from_secs(6), false);
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_secs(6)).await;
+            assert!(sessions.touch("a", &key("live/x")));
+            assert_eq!(sessions.sweep(), 1);
+        }
+        tokio::time::advance(Duration::from_secs(21)).await;
+        assert_eq!((sessions.sweep(), viewers.total()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_got_a_playlist_leaves_sooner() {
+        let viewers = Viewers::new(Metrics::default());
+        let sessions = Sessions::default();
+        sessions.begin("a", place(&viewers, "a"));
+        sessions.begin("b", place(&viewers, "b"));
+        sessions.fail("b");
+        assert_eq!(viewers.total(), 1);
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!((sessions.sweep(), viewers.total()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_viewer_counts_to_the_rung_that_it_watches() {
+        let viewers = Viewers::new(Metrics::default());
+        let sessions = Sessions::default();
+        sessions.begin("a", place(&viewers, "a"));
+        sessions.watches("a", Duration::from_secs(20), false);
+        assert!(sessions.touch("a", &key("live/x_480")));
+        assert_eq!(viewers.by_stream(), [(key("live/x_480"), 1)]);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(sessions.sweep(), 1);
+    }
+}

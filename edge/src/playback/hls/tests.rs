@@ -1,0 +1,170 @@
+//! One stream over loopback, played by HLS from an edge in this process.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use cluster::node::NodeId;
+use media::codec::{Catalog, Codec, TrackConfig};
+use relay::cache::Cache;
+use tokio::time::timeout;
+use transport::quic::Endpoint;
+
+use super::*;
+use crate::fixture::{Feed, Origin, WITHIN, endpoint};
+use crate::upstream;
+
+struct Node {
+    hls: Hls,
+    metrics: Metrics,
+    _endpoint: Endpoint,
+}
+
+fn node(parent: SocketAddr) -> Node {
+    let (metrics, endpoint) = (Metrics::default(), endpoint("edge", 0).unwrap());
+    let drain = Drain::new();
+    let plan = watch::Sender::default().subscribe();
+    let upstream = Upstream::new(upstream::Setup {
+        node: NodeId::parse("edge").unwrap(),
+        endpoint: endpoint.clone(),
+        cache: Cache::new(64 << 20),
+        plan: plan.clone(),
+        parents: vec![parent.to_string()],
+        linger: Duration::from_secs(10),
+        metrics: metrics.clone(),
+        drain: drain.clone(),
+    });
+    let settings = Settings {
+        window: Duration::from_secs(60),
+        cache_bytes: 1 << 20,
+        auth: Auth::None,
+    };
+    let hls = Hls::new(Setup {
+        settings,
+        upstream,
+        plan,
+        metrics: metrics.clone(),
+        drain,
+    });
+    Node {
+        hls,
+        metrics,
+        _endpoint: endpoint,
+    }
+}
+
+/// A feed that says what it is, as fMP4 wants it.
+fn feed() -> Feed {
+    let record = Bytes::from_static(&[
+        0x01, 0x64, 0x00, 0x0c, 0xff, 0xe1, 0x00, 0x1a, 0x67, 0x64, 0x00, 0x0c, 0xac, 0xd9, 0x41,
+        0x41, 0x9f, 0x9f, 0x01, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00, 0x00, 0x03, 0x03, 0x20,
+        0xf1, 0x42, 0x99, 0x60, 0x01, 0x00, 0x06, 0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0, 0xfd, 0xf8,
+        0xf8, 0x00,
+    ]);
+    let catalog = Catalog {
+        tracks: vec![TrackConfig::new(Codec::H264, record)],
+        frame_rate: None,
+    };
+    Feed {
+        catalog: Arc::new(catalog),
+        ..Feed::new()
+    }
+}
+
+fn key() -> StreamKey {
+    StreamKey::parse("live/x").unwrap()
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(WITHIN, future).await.expect("it comes in time")
+}
+
+fn part(number: u64) -> Piece {
+    Piece::Part { epoch: 1, number }
+}
+
+#[tokio::test]
+async fn a_part_is_made_once_however_many_ask() {
+    let mut feed = feed();
+    feed.group();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let (edge, key) = (node(origin.address), key());
+    let asks = (0..50).map(|_| edge.hls.piece(&key, part(1)));
+    let found = soon(futures_util::future::join_all(asks)).await;
+    let first = found[0].as_ref().unwrap().made.clone();
+    assert!(!first.pieces.is_empty());
+    assert!(
+        found
+            .iter()
+            .all(|found| found.as_ref().unwrap().made == first)
+    );
+    assert_eq!(edge.metrics.hls_muxed.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_hinted_is_waited_for() {
+    let mut feed = feed();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let (edge, key) = (node(origin.address), key());
+    let view = soon(edge.hls.playlist(&key, Some((1, Some(0)))));
+    let hinted = soon(edge.hls.piece(&key, part(2)));
+    let feeding = async {
+        // The first group's only part is complete once the second group begins.
+        feed.group();
+        feed.group();
+    };
+    let (view, hinted, ()) = tokio::join!(view, hinted, feeding);
+    assert!(view.unwrap().has(Some((1, None))));
+    assert!(!hinted.unwrap().hit);
+}
+
+#[tokio::test]
+async fn what_never_comes_is_said_at_once() {
+    let mut feed = feed();
+    (0..5).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    let (edge, key) = (node(origin.address), key());
+    soon(edge.hls.playlist(&key, None)).await.unwrap();
+    let rows = [
+        Piece::Part {
+            epoch: 1,
+            number: 0,
+        },
+        Piece::Part {
+            epoch: 1,
+            number: 1_000_000,
+        },
+        Piece::Segment {
+            epoch: 1,
+            msn: 1_000,
+        },
+        Piece::Segment { epoch: 0, msn: 1 },
+        Piece::Init {
+            epoch: 0,
+            config_id: 0,
+        },
+    ];
+    for piece in rows {
+        let found = soon(edge.hls.piece(&key, piece)).await;
+        assert_eq!(found.unwrap_err(), Absent::Gone, "{piece}");
+    }
+    let ahead = soon(edge.hls.playlist(&key, Some((1_000, None)))).await;
+    assert_eq!(ahead.unwrap_err(), Absent::Ahead);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_ends_its_playlist() {
+    let mut feed = feed();
+    (0..3).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    let (edge, key) = (node(origin.address), key());
+    let view = soon(edge.hls.playlist(&key, None)).await.unwrap();
+    assert!(!view.is_ended());
+    let waiting = edge.hls.playlist(&key, Some((4, None)));
+    let Feed { track, .. } = feed;
+    let ending = async { track.end() };
+    let (view, ()) = soon(async { tokio::join!(waiting, ending) }).await;
+    let view = view.unwrap();
+    assert!(view.is_ended() && view.has(Some((3, None))));
+}
