@@ -44,7 +44,9 @@ const APART: Duration = Duration::from_millis(250);
 /// Where `tools/profile.sh` wants what `perf` records; only a profile is taken then.
 const PERF: &str = "WEIR_BENCH_PERF";
 /// So many stacks a second, out of step with everything that runs by round numbers.
-const SAMPLES_PER_S: &str = "997";
+const SAMPLES_PER_S: &str = "197";
+/// By unwinding tables, which release builds have; frame pointers would take a build of their own.
+const STACKS: &str = "dwarf,16384";
 
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
@@ -148,9 +150,10 @@ fn profile(stage: &mut Stage, data: &str) {
     crowd.join(1_000, Duration::from_secs(1));
     crowd.watch(WINDOW);
     let seconds = WINDOW.as_secs().to_string();
-    let record = ["record", "-q", "-e", "cpu-clock", "-F", SAMPLES_PER_S, "-g"];
+    let record = ["record", "-q", "-e", "cpu-clock", "-F", SAMPLES_PER_S];
     let mut perf = Command::new("perf")
         .args(record)
+        .args(["--call-graph", STACKS])
         .args(["-o", data, "-p", &pid.to_string(), "--", "sleep", &seconds])
         .spawn()
         .unwrap();

@@ -12,10 +12,9 @@ command -v perf > /dev/null || { echo "install perf first (Debian: apt-get insta
 [ -x "$TOOLS/bin/inferno-flamegraph" ] ||
     cargo install --quiet --locked --version 0.12.8 --root "$TOOLS" inferno
 
-# Frame pointers make stacks cheap to take; the figures of this run are not the benchmark's.
+# The figures of this run are not the benchmark's: stacks are copied as they are sampled.
 export WEIR_BENCH_PERF="$DATA/perf.data"
-RUSTFLAGS="-C force-frame-pointers=yes" \
-    cargo bench --locked --target-dir "$TARGET/profile" --bench fanout -- profile
+cargo bench --locked --bench fanout -- profile
 perf script --no-inline -i "$WEIR_BENCH_PERF" 2> /dev/null |
     "$TOOLS/bin/inferno-collapse-perf" > "$DATA/folded"
 "$TOOLS/bin/inferno-flamegraph" --title "weir edge" --min-width 0.3 --hash \
