@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use crate::harness::{
     Answer, Cluster, EDGES, clips, eventually,
     ffmpeg::{self, Running},
-    get, request, token,
+    get,
+    hls::{Ask, Checker},
+    request, token,
 };
 
 const SHOW: &str = "live/show";
@@ -61,9 +63,8 @@ impl Playlist {
     }
 
     /// The place after its newest part, as a player asks for it.
-    fn next(&self) -> String {
-        let (msn, part) = (self.msn + self.segments.len() as u64, self.open.len());
-        format!("&_HLS_msn={msn}&_HLS_part={part}")
+    fn next(&self) -> (u64, usize) {
+        (self.msn + self.segments.len() as u64, self.open.len())
     }
 }
 
@@ -214,12 +215,18 @@ fn a_player_that_goes_round_finds_everything_everywhere() {
     let mut turn = edges.iter().cycle();
     let mut playlist = session.playlist_of(turn.next().unwrap(), 2);
     let mut seen = BTreeSet::new();
+    let mut checker = Checker::new();
+    checker.playlist(&playlist.text);
     let end = Instant::now() + Duration::from_secs(6);
     while Instant::now() < end {
         // The hint is asked for before it is there, at another edge than the playlist.
         let hint = playlist.hint.clone();
         assert!(!bytes(turn.next().unwrap(), &hint).is_empty());
-        playlist = session.playlist(turn.next().unwrap(), &playlist.next());
+        let (msn, part) = playlist.next();
+        let directives = format!("&_HLS_msn={msn}&_HLS_part={part}");
+        playlist = session.playlist(turn.next().unwrap(), &directives);
+        let part = Some(part);
+        checker.reloaded(Ask { msn, part }, &playlist.text);
         assert!(
             playlist.parts.contains(&hint),
             "{hint} is not in {}",
@@ -236,6 +243,7 @@ fn a_player_that_goes_round_finds_everything_everywhere() {
         }
     }
     assert!(seen.len() >= 7, "{seen:?}");
+    checker.assert_kept(&[]);
     let muxed: f64 = EDGES
         .iter()
         .map(|edge| cluster.node(edge.0).metric("weir_edge_hls_muxed_total", ""))
