@@ -89,12 +89,7 @@ impl Origin {
         let id = common.node.id(Role::Origin);
         let identity = common.cluster.identity(&id)?;
         let gate = Gate::load(&common.tokens, &common.cluster.secret)?;
-        let tls = config
-            .rtmps
-            .as_ref()
-            .map(rtmps)
-            .transpose()
-            .context("[origin.rtmps]")?;
+        let tls = config.rtmps.as_ref().map(rtmps).transpose()?;
         let admin = Admin::bind(&common.admin)?;
         let transport = congestion::controlled(quic::transport());
         let endpoint =
@@ -213,12 +208,12 @@ fn rules(config: &Config, hls: &Hls) -> Rules {
 }
 
 fn rtmps(config: &config::Rtmps) -> anyhow::Result<Arc<ServerConfig>> {
-    let config = match (&config.cert, &config.key) {
-        (Some(cert), Some(key)) => tls::public(cert, key)?,
-        (None, None) => tls::self_signed(&["localhost".to_owned()])?.config,
-        _ => anyhow::bail!("cert and key belong together: give both, or neither"),
+    let made = match (&config.cert, &config.key) {
+        (Some(cert), Some(key)) => tls::public(cert, key),
+        (None, None) => tls::self_signed(&["localhost".to_owned()]).map(|own| own.config),
+        _ => anyhow::bail!("[origin.rtmps] cert and key belong together: give both, or neither"),
     };
-    Ok(Arc::new(config))
+    Ok(Arc::new(made.context("[origin.rtmps]")?))
 }
 
 fn describe(config: &Config, common: &Common, id: &NodeId, addrs: Addrs) -> Node {

@@ -27,7 +27,7 @@ use media::segment::{Cut, Cutter, Terms};
 use media::timestamp::Timestamp;
 use relay::group;
 
-use timeline::Timeline;
+use timeline::{Length, Timeline};
 
 /// One stream's state machine: inputs of its publishers to groups and frames.
 ///
@@ -155,6 +155,8 @@ struct Source {
     /// The tracks it announced: (video, audio); both until it says so.
     announced: Option<(bool, bool)>,
     catalog: Catalog,
+    /// Of its sound, samples a second.
+    rate: Option<u32>,
     started: bool,
     /// Frames and their arrival, while configurations are awaited.
     held: Vec<(u64, Frame)>,
@@ -234,6 +236,8 @@ impl Publication {
         if track > TrackId::AUDIO || !self.source.catalog.set(config) {
             return;
         }
+        let sound = self.source.catalog.audio().map(TrackConfig::info);
+        self.source.rate = sound.and_then(Result::ok).map(|info| info.sample_rate);
         // Sorted, so that the order of arrival makes no difference.
         self.source.catalog.tracks.sort_by_key(|track| track.id);
         let before = self.source.held.len();
@@ -282,7 +286,8 @@ impl Publication {
         if !may_open && !continues {
             return self.drop_frame(Dropped::NoKeyFrame);
         }
-        let placed = self.timeline.place(frame.track, frame.dts, now_us);
+        let length = self.source.length(&frame);
+        let placed = self.timeline.place(frame.track, frame.dts, length, now_us);
         frame.dts = placed.dts;
         self.discontinuity |= placed.jumped;
         if may_open && self.opens_group(&frame) {
@@ -403,6 +408,17 @@ impl Source {
         span >= CONFIG_WAIT.as_micros().unsigned_abs()
             || self.held.len() >= HELD_FRAMES
             || self.held_bytes >= HELD_BYTES
+    }
+
+    /// How long a packet of sound lasts.
+    fn length(&self, frame: &Frame) -> Option<Length> {
+        let audio = self
+            .catalog
+            .audio()
+            .filter(|audio| audio.id == frame.track)?;
+        let rate = self.rate.filter(|rate| *rate > 0)?;
+        let samples = audio.samples(&frame.payload)?;
+        Some(Length { samples, rate })
     }
 
     /// The terms of an epoch that begins with this source.

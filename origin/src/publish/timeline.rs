@@ -4,6 +4,8 @@
 //! Decoding times never step back per track, begin at zero with the epoch, and go on by the wall
 //! clock where the source's clock broke off: a jump, a wrap of RTMP's 32 bits, another encoder.
 //! Tracks whose clocks jump together stay together.
+//! Sound whose packets say their length is put on the grid of its own sample count, because RTMP's
+//! milliseconds are not: every edge's audio is continuous then.
 
 use media::frame::TrackId;
 use media::timestamp::Timestamp;
@@ -21,6 +23,55 @@ pub(crate) struct Timeline {
 struct Lane {
     offset: Option<Timestamp>,
     last: Timestamp,
+    grid: Option<Grid>,
+}
+
+/// Where packets go that follow each other without a gap.
+#[derive(Clone, Copy, Debug)]
+struct Grid {
+    start: Timestamp,
+    /// Samples since the start, at this rate.
+    samples: u64,
+    rate: u32,
+}
+
+impl Grid {
+    /// The present grid if it has this rate, or one that starts here.
+    fn go_on(present: Option<Self>, start: Timestamp, rate: u32) -> Self {
+        present.filter(|grid| grid.rate == rate).unwrap_or(Self {
+            start,
+            samples: 0,
+            rate,
+        })
+    }
+
+    fn is_near(&self, stamp: Timestamp) -> bool {
+        let off = (self.now() - stamp).as_micros().unsigned_abs();
+        off <= NEAR.as_micros().unsigned_abs()
+    }
+
+    /// Where the next packet goes, to the nearest microsecond.
+    fn now(&self) -> Timestamp {
+        let rate = u128::from(self.rate);
+        let us = (u128::from(self.samples) * 1_000_000 + rate / 2) / rate;
+        self.start + Timestamp::from_micros(i64::try_from(us).unwrap_or(i64::MAX))
+    }
+
+    fn after(self, length: Length) -> Self {
+        Self {
+            samples: self.samples + u64::from(length.samples),
+            ..self
+        }
+    }
+}
+
+/// How long a packet of sound lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Length {
+    /// Samples of a channel.
+    pub(crate) samples: u32,
+    /// A second; never 0.
+    pub(crate) rate: u32,
 }
 
 /// A frame's place.
@@ -33,8 +84,15 @@ pub(crate) struct Placed {
 }
 
 impl Timeline {
-    /// Places a frame that its source stamped `raw` and that arrived at `now_us` (Unix µs).
-    pub(crate) fn place(&mut self, track: TrackId, raw: Timestamp, now_us: u64) -> Placed {
+    /// Places a frame that its source stamped `raw` and that arrived at `now_us` (Unix µs); sound
+    /// has a `length`, where it is known.
+    pub(crate) fn place(
+        &mut self,
+        track: TrackId,
+        raw: Timestamp,
+        length: Option<Length>,
+        now_us: u64,
+    ) -> Placed {
         let index = usize::from(track == TrackId::AUDIO);
         let own = self.lanes[index].offset;
         let other = self.lanes[1 - index].offset;
@@ -49,10 +107,16 @@ impl Timeline {
             }
         };
         let lane = &mut self.lanes[index];
-        let dts = (raw + offset).max(lane.last);
+        let stamp = raw + offset;
+        // Near the stamp itself, not one that was held back: or the count would run away from it.
+        let present = lane.grid.filter(|grid| grid.is_near(stamp));
+        let held = stamp.max(lane.last);
+        let grid = length.map(|length| Grid::go_on(present, held, length.rate));
+        let dts = grid.map_or(held, |grid| grid.now().max(lane.last));
         *lane = Lane {
             offset: Some(offset),
             last: dts,
+            grid: grid.zip(length).map(|(grid, length)| grid.after(length)),
         };
         self.newest = self.newest.max(dts);
         self.newest_at_us = Some(now_us);
@@ -62,7 +126,7 @@ impl Timeline {
     /// Forgets the source's clock: another one begins with the next frame.
     pub(crate) fn forget_source(&mut self) {
         for lane in &mut self.lanes {
-            lane.offset = None;
+            (lane.offset, lane.grid) = (None, None);
         }
     }
 
@@ -85,6 +149,10 @@ const JUMP: Timestamp = Timestamp::from_millis(10_000);
 /// A step back within this is jitter of the source and flattened; more is a clock that jumped.
 const REORDER: Timestamp = Timestamp::from_millis(500);
 
+/// Sound stamped within this of its sample count is where the count says: stamps are rounded to
+/// milliseconds, twice where a stream was remuxed. It is less than any packet that AAC can lose.
+const NEAR: Timestamp = Timestamp::from_millis(5);
+
 /// The longest silence carried onto the time line: streams end long before, so more than this is
 /// this machine's clock being set.
 const SILENCE_MAX: Timestamp = Timestamp::from_millis(60_000);
@@ -92,6 +160,7 @@ const SILENCE_MAX: Timestamp = Timestamp::from_millis(60_000);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const V: TrackId = TrackId::VIDEO;
     const A: TrackId = TrackId::AUDIO;
@@ -100,7 +169,7 @@ mod tests {
     fn check(rows: &[(TrackId, i64, u64, i64, bool)]) {
         let mut timeline = Timeline::default();
         for (row, &(track, raw, now, dts, jumped)) in rows.iter().enumerate() {
-            let placed = timeline.place(track, Timestamp::from_millis(raw), now * 1000);
+            let placed = timeline.place(track, Timestamp::from_millis(raw), None, now * 1000);
             let expect = Placed {
                 dts: Timestamp::from_millis(dts),
                 jumped,
@@ -169,9 +238,9 @@ mod tests {
     #[test]
     fn another_source_continues_after_the_gap() {
         let mut timeline = Timeline::default();
-        timeline.place(V, Timestamp::from_millis(500), 0);
+        timeline.place(V, Timestamp::from_millis(500), None, 0);
         timeline.forget_source();
-        let placed = timeline.place(V, Timestamp::ZERO, 3_000_000);
+        let placed = timeline.place(V, Timestamp::ZERO, None, 3_000_000);
         assert_eq!(
             placed,
             Placed {
@@ -179,5 +248,71 @@ mod tests {
                 jumped: false
             }
         );
+    }
+
+    /// Where packets of 1024 samples at `rate` go that are stamped so.
+    fn sound(rate: u32, stamps_ms: impl IntoIterator<Item = i64>) -> Vec<Timestamp> {
+        let mut timeline = Timeline::default();
+        let length = Some(Length {
+            samples: 1024,
+            rate,
+        });
+        let place = |ms| {
+            let placed = timeline.place(A, Timestamp::from_millis(ms), length, 0);
+            placed.dts
+        };
+        stamps_ms.into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn sound_is_on_its_own_grid_until_it_is_off_by_a_gap() {
+        let us = |placed: Vec<Timestamp>| -> Vec<i64> {
+            placed.into_iter().map(Timestamp::as_micros).collect()
+        };
+        let stamps = [0, 21, 42, 64, 107, 128];
+        let expect = [0, 21_333, 42_667, 64_000, 107_000, 128_333];
+        assert_eq!(us(sound(48_000, stamps)), expect, "a packet is lost");
+        let drifting = sound(44_100, (0..1_000).map(|n| n * 24));
+        let last = drifting.last().unwrap().as_millis();
+        assert!((last - 999 * 24).abs() <= 5, "{last} follows the stamps");
+    }
+
+    proptest! {
+        #[test]
+        fn rounded_stamps_give_the_exact_grid(
+            rate in prop::sample::select(vec![48_000_u32, 44_100, 22_050, 8_000]),
+            rounds in prop::collection::vec(-1..=1_i64, 2..400),
+            start in 0..5_000_i64,
+        ) {
+            let exact = |n: usize| n as i64 * 1024 * 1_000_000 / i64::from(rate);
+            let stamps = rounds.iter().enumerate();
+            let stamps = stamps.map(|(n, round)| start + 1 + exact(n) / 1000 + round);
+            let placed = sound(rate, stamps);
+            for (n, dts) in placed.iter().enumerate() {
+                let off = (*dts - placed[0]).as_micros() - exact(n);
+                prop_assert!((0..=1).contains(&off), "packet {n} is off by {off} us");
+            }
+        }
+
+        #[test]
+        fn any_stamps_give_times_near_them_that_never_step_back(
+            steps in prop::collection::vec(-30..90_i64, 1..300),
+            samples in 1..6_000_u32,
+        ) {
+            let mut timeline = Timeline::default();
+            let length = Some(Length { samples, rate: 48_000 });
+            let mut last = timeline.place(A, Timestamp::from_millis(10_000), length, 0).dts;
+            let (mut raw, mut latest, mut jumped) = (10_000, 0, false);
+            for step in steps {
+                raw += step;
+                latest = latest.max(raw - 10_000);
+                let placed = timeline.place(A, Timestamp::from_millis(raw), length, 0);
+                prop_assert!(placed.dts >= last);
+                last = placed.dts;
+                jumped |= placed.jumped;
+                // One step of tolerance for this packet, one for those that it may not precede.
+                prop_assert!(jumped || (last.as_millis() - latest).abs() <= 2 * 5 + 1);
+            }
+        }
     }
 }

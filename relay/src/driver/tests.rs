@@ -778,6 +778,8 @@ async fn a_bad_dialler_loses_its_own_connection_and_no_other() {
         versions: vec![7, 99],
         node: "raw".to_owned(),
     };
+    let (id, last, groups) = (1, None, 0);
+    let ended = Message::Ended { id, last, groups };
     let rows: Vec<(&str, Vec<u8>, Close)> = vec![
         (
             "no version in common",
@@ -808,15 +810,7 @@ async fn a_bad_dialler_loses_its_own_connection_and_no_other() {
         ),
         (
             "the acceptor's message",
-            bytes_of(&[
-                hello(),
-                Message::Ended {
-                    id: 1,
-                    last: None,
-                    groups: 0,
-                },
-            ])
-            .to_vec(),
+            bytes_of(&[hello(), ended]).to_vec(),
             Close::Protocol,
         ),
     ];
