@@ -3,7 +3,9 @@
 use crate::harness::{
     Cluster, EDGES, Share, clips, eventually,
     ffmpeg::{self, Running},
-    get, port, token,
+    get,
+    page::{Page, root, saw, script, spawn},
+    port, token, weir, weir_says,
 };
 use serde_json::Value;
 use std::{
@@ -24,7 +26,7 @@ fn the_console_shows_three_edges_and_plays_from_the_nearest() {
     if let Ok(picture) = std::env::var("WEIR_SCREENSHOT") {
         script.arg(picture);
     }
-    let saw = saw(spawn(script));
+    let saw = saw(spawn(&mut script));
     assert_eq!(saw["edges"].as_array().unwrap().len(), 3, "{saw}");
     assert_eq!(saw["served"], "edge-frankfurt", "{saw}");
     assert_eq!(saw["explained"], "Frankfurt", "{saw}");
@@ -67,7 +69,7 @@ fn the_console_asks_for_its_token_off_loopback_and_keeps_it() {
     let (page, token) = demo.console.split_once("#token=").unwrap();
     let mut script = script("token.mjs");
     script.args([page, token]);
-    let saw = saw(spawn(script));
+    let saw = saw(spawn(&mut script));
     assert_ne!(saw["missing"], saw["wrong"], "{saw}");
     assert_eq!(saw["kept"]["fragment"], format!("#token={token}"), "{saw}");
     assert_eq!(saw["kept"]["session"], serde_json::json!([token]), "{saw}");
@@ -97,7 +99,7 @@ fn the_same_player_goes_on_from_another_edge_when_its_edge_is_killed() {
     if let Ok(picture) = std::env::var("WEIR_SCREENSHOT_RESUMED") {
         script.arg(picture);
     }
-    let mut script = spawn(script);
+    let mut script = spawn(&mut script);
     let mut lines = BufReader::new(script.0.stdout.take().unwrap());
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
@@ -115,6 +117,114 @@ fn the_same_player_goes_on_from_another_edge_when_its_edge_is_killed() {
     assert!(ms("still_ms") <= ms("buffered_ms"), "a visible cut: {saw}");
 }
 
+/// Publishes a clip, each picture stamped with the time at which it goes to the socket.
+pub fn publish_stamped(cluster: &Cluster, stream: &str, clip: &Path) -> Running {
+    let mut publish = weir();
+    publish
+        .args(["load", "publish", &cluster.publish_url(stream), "--clip"])
+        .arg(clip)
+        .stdin(Stdio::null());
+    spawn(&mut publish)
+}
+
+#[test]
+fn hls_js_plays_near_the_present_and_leaves_edges_that_drain_or_die() {
+    let mut cluster = Cluster::start(3);
+    let _publisher = publish_stamped(&cluster, "live/show", &clips::numbered(640));
+    cluster.wait_on_air("live/show");
+    let mut page = Page::open(&cluster);
+    page.ask("play live/show ll-hls");
+    let steady = page.ask("watch 12");
+    let number = |saw: &Value, name: &str| saw[name].as_i64().unwrap();
+    let latency = &steady["latency"];
+    assert!(number(latency, "count") > 100, "{steady}");
+    assert!(number(latency, "p95_ms") < 2000, "{steady}");
+    assert!(number(&steady, "freeze_ms") < 1000, "{steady}");
+    assert_eq!(steady["shown"]["Protocol"], "LL-HLS");
+    assert_eq!(steady["errors"].as_array().unwrap().len(), 0, "{steady}");
+
+    let first = steady["edge"].as_str().unwrap().to_string();
+    page.ask("begin");
+    weir_says(&[
+        "drain",
+        &first,
+        "--admin",
+        &format!("http://{}", cluster.scheduler_admin),
+    ]);
+    let drained = page.ask(&format!("moved {first} 4"));
+    assert!(number(&drained, "moved_after_ms") < TTL_MS, "{drained}");
+    assert!(number(&drained, "freeze_ms") < 1000, "{drained}");
+
+    let second = drained["edge"].as_str().unwrap().to_string();
+    page.ask("begin");
+    cluster.kill(&second);
+    let killed = page.ask(&format!("moved {second} 4"));
+    assert!(number(&killed, "freeze_ms") < 3000, "{killed}");
+    assert!(
+        ![first.into(), second.into()].contains(&killed["edge"]),
+        "{killed}"
+    );
+    assert_eq!(number(&killed, "back"), 0, "{killed}");
+}
+
+/// The longest TTL of a steering manifest, 10 s jittered by 20 %, and a second for the answer and the segment at hand.
+const TTL_MS: i64 = 13_000;
+
+#[test]
+fn hls_js_switches_between_two_rungs_without_a_stall() {
+    let mut cluster = Cluster::start(1);
+    let scheduler = cluster.node("scheduler").config.clone();
+    let mut text = std::fs::read_to_string(&scheduler).unwrap();
+    text += "[[stream]]\nname = \"live/show\"\nrungs = [\"live/show\", \"live/show_low\"]\n";
+    std::fs::write(&scheduler, text).unwrap();
+    cluster.kill("scheduler");
+    cluster.restart("scheduler");
+    let _publisher = publish_rungs(&cluster);
+    cluster.wait_on_air("live/show");
+    cluster.wait_on_air("live/show_low");
+    let mut page = Page::open(&cluster);
+    page.ask("play live/show ll-hls");
+    for (quality, width) in [(1, 640), (0, 320), (1, 640)] {
+        page.ask("begin");
+        page.ask(&format!("quality {quality}"));
+        let saw = page.ask(&format!("resized {width} 2"));
+        assert!(saw["freeze_ms"].as_i64().unwrap() < 1000, "{saw}");
+        assert_eq!(saw["errors"].as_array().unwrap().len(), 0, "{saw}");
+    }
+}
+
+/// Two rungs in step, from one process.
+fn publish_rungs(cluster: &Cluster) -> Running {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-nostdin"]);
+    for width in [640, 320] {
+        ffmpeg.args(["-re", "-stream_loop", "-1", "-i"]);
+        ffmpeg.arg(clips::numbered(width));
+    }
+    for (input, stream) in ["live/show", "live/show_low"].iter().enumerate() {
+        ffmpeg.args(["-map", &input.to_string(), "-c", "copy", "-f", "flv"]);
+        ffmpeg.arg(cluster.publish_url(stream));
+    }
+    spawn(ffmpeg.stdin(Stdio::null()))
+}
+
+#[test]
+fn the_page_says_which_codec_the_browser_cannot_decode_and_plays_av1_by_hls() {
+    let cluster = Cluster::start(1);
+    let _hevc = publish_stamped(&cluster, "live/hevc", &clips::h265());
+    let _av1 = publish_stamped(&cluster, "live/av1", &clips::av1());
+    cluster.wait_on_air("live/hevc");
+    cluster.wait_on_air("live/av1");
+    let mut page = Page::open(&cluster);
+    let played = page.ask("play live/av1 ll-hls");
+    assert_eq!(played["shown"]["Protocol"], "LL-HLS", "{played}");
+    page.ask("choose live/hevc");
+    let said = page.ask("notice");
+    let notice = said["notice"].as_str().unwrap();
+    assert!(notice.contains("cannot decode"), "{said}");
+    assert!(notice.contains("H.265 (HEVC), hvc1."), "{said}");
+}
+
 #[test]
 fn an_edge_serves_http2_and_websocket() {
     const ENOUGH: u64 = 100_000;
@@ -126,7 +236,7 @@ fn an_edge_serves_http2_and_websocket() {
     script.arg(format!("http://{edge}/live/show.flv?token={token}"));
     script.arg(format!("http://{}/", cluster.scheduler_admin));
     script.arg(ENOUGH.to_string());
-    let saw = saw(spawn(script));
+    let saw = saw(spawn(&mut script));
     assert_eq!(saw["http2"]["status"], 200, "{saw}");
     assert_eq!(saw["http2"]["protocol"], "h2c", "{saw}");
     assert_eq!(saw["http2"]["type"], "video/x-flv", "{saw}");
@@ -161,8 +271,9 @@ impl Demo {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_weir"));
         demo.args(["demo", "--port-base", &base, "--rtmp-port", &rtmp])
             .args(arguments)
+            .stdin(Stdio::null())
             .current_dir(root);
-        let mut process = spawn(demo);
+        let mut process = spawn(&mut demo);
         let mut greeting = BufReader::new(process.0.stdout.take().unwrap());
         let look = greeting
             .by_ref()
@@ -192,27 +303,4 @@ fn five_ports() -> u16 {
         row.push(next);
     }
     row[0]
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn script(name: &str) -> Command {
-    let mut node = Command::new("node");
-    node.arg(root().join("web/e2e").join(name));
-    node
-}
-
-fn spawn(mut command: Command) -> Running {
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
-    Running(command.spawn().expect("the program is installed"))
-}
-
-/// What a script says it saw.
-fn saw(mut script: Running) -> Value {
-    let mut text = String::new();
-    let read = script.0.stdout.take().unwrap().read_to_string(&mut text);
-    assert!(read.is_ok() && script.wait(), "the script failed: {text}");
-    serde_json::from_str(&text).unwrap()
 }

@@ -20,6 +20,7 @@ pub mod clips;
 pub mod ffmpeg;
 pub mod hls;
 pub mod link;
+pub mod page;
 
 pub const SECRET: &str = "a secret of the integration tests";
 /// Long enough for a busy machine to start a process or to notice a death; a pass takes far less.

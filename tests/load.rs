@@ -83,6 +83,49 @@ fn many_streams_are_published_and_watched_and_what_was_seen_is_reported() {
     }
 }
 
+#[test]
+fn sessions_of_hls_follow_the_present_and_every_part_is_read() {
+    let cluster = Cluster::start(2);
+    let clip = clips::h264();
+    let clip = clip.to_str().unwrap();
+    let _publisher = publish(&cluster, "show", &["--clip", clip]);
+    cluster.wait_on_air("live/show");
+    let urls = [0, 1].map(|edge| {
+        let url = cluster.play_url("live/show", EDGES[edge].3);
+        url.replace(".flv", ".m3u8")
+    });
+    let urls = urls.each_ref().map(String::as_str);
+    for (protocol, validate) in [("ll-hls", "full"), ("ll-hls", "tags"), ("hls", "full")] {
+        let how = [
+            "--viewers",
+            "20",
+            "--duration",
+            "6s",
+            "--protocol",
+            protocol,
+        ];
+        let mut how = [&how[..], &["--validate", validate]].concat();
+        if validate == "full" {
+            how.extend(["--source", clip]);
+        }
+        let report = report(play(&[&how[..], &urls].concat()));
+        println!("{report:#}");
+        assert_eq!(report["joined"], 20);
+        assert_eq!(report["errors"].as_object().unwrap().len(), 0);
+        assert_eq!(report["edges"].as_object().unwrap().len(), 2);
+        for nothing in ["wrong", "backwards", "dropped"] {
+            assert_eq!(report["frames"][nothing], 0, "{nothing}");
+        }
+        let hls = &report["hls"];
+        assert_eq!(hls["faults"].as_object().unwrap().len(), 0, "{hls:#}");
+        assert_eq!(hls["gaps"], 0);
+        assert!(hls["parts"].as_u64().unwrap() >= 20 * 3, "{hls:#}");
+        let waited = hls["blocked"]["count"].as_u64().unwrap();
+        assert_eq!(waited > 0, protocol == "ll-hls", "{hls:#}");
+        assert!(report["latency"]["count"].as_u64().unwrap() > 0);
+    }
+}
+
 fn sum(intervals: &Value, field: &str) -> u64 {
     let all = intervals.as_array().unwrap().iter();
     all.map(|interval| interval[field].as_u64().unwrap()).sum()

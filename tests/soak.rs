@@ -1,6 +1,9 @@
 //! `make soak`: a long play while nodes die and come back. Minutes to hours, so not part of `make test`.
 
-use crate::harness::{Cluster, EDGES, clips, ffmpeg, weir};
+use crate::{
+    browser::publish_stamped,
+    harness::{Cluster, EDGES, clips, eventually, ffmpeg, get, page::Page, weir},
+};
 use std::time::{Duration, Instant};
 
 /// How often something dies.
@@ -59,4 +62,59 @@ fn soak_viewers_play_on_while_schedulers_and_edges_die() {
     assert_eq!(report["errors"].as_object().unwrap().len(), 0);
     let grown = cluster.node(EDGES[0].0).memory().saturating_sub(memory);
     assert!(grown < 256 << 20, "the edge grew by {grown} bytes");
+}
+
+/// Long enough for a leak, a drift of clocks, or a rare request to show.
+const PLAY_SECONDS: u32 = 300;
+
+#[test]
+#[ignore = "takes 5 minutes; run by `make soak`"]
+fn soak_hls_js_plays_by_http1_without_a_stall() {
+    let cluster = Cluster::alone(1);
+    plays_without_a_stall(&cluster, "http/1.1");
+}
+
+#[test]
+#[ignore = "takes 5 minutes; run by `make soak`"]
+fn soak_hls_js_plays_by_http2_without_a_stall() {
+    let mut cluster = Cluster::alone(1);
+    serve_by_tls(&mut cluster, EDGES[0].0);
+    plays_without_a_stall(&cluster, "h2");
+}
+
+fn plays_without_a_stall(cluster: &Cluster, protocol: &str) {
+    let _publisher = publish_stamped(cluster, "live/show", &clips::numbered(640));
+    cluster.wait_on_air("live/show");
+    let mut page = Page::open(cluster);
+    page.ask("play live/show ll-hls");
+    page.ask("watch 5");
+    let saw = page.ask(&format!("watch {PLAY_SECONDS}"));
+    assert_eq!(saw["protocols"], serde_json::json!([protocol]), "{saw}");
+    assert_eq!(saw["shown"]["Stood still"], "–", "{saw}");
+    assert_eq!(saw["errors"].as_array().unwrap().len(), 0, "{saw}");
+    assert!(saw["freeze_ms"].as_i64() < Some(1000), "{saw}");
+    assert!(saw["latency"]["p95_ms"].as_i64() < Some(2000), "{saw}");
+    assert_eq!(saw["back"], 0, "{saw}");
+}
+
+/// Gives an edge a certificate of its own making.
+fn serve_by_tls(cluster: &mut Cluster, name: &str) {
+    let node = cluster.node(name);
+    let (cert, key) = (
+        node.config.with_extension("pem"),
+        node.config.with_extension("key"),
+    );
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let text = std::fs::read_to_string(&node.config).unwrap();
+    let text = text.replace("public_url = \"http:", "public_url = \"https:");
+    let tls = format!("{text}[edge.tls]\ncert = {cert:?}\nkey = {key:?}\n");
+    std::fs::write(&node.config, tls).unwrap();
+    cluster.kill(name);
+    cluster.restart(name);
+    eventually("the scheduler knows the edge's new address", || {
+        let nodes = get(&cluster.scheduler_admin, "/api/v1/nodes").body;
+        String::from_utf8_lossy(&nodes).contains("https://")
+    });
 }

@@ -21,6 +21,26 @@ pub fn h264() -> PathBuf {
     make("h264-bframes.mp4", &[PATTERN, TONE, &video, GOP, AAC])
 }
 
+/// 20 s of pictures that carry their number, as `tools/clip.sh` draws it, and without B-frames, so that they are
+/// shown in the order in which they are coded; a key frame each second.
+pub fn numbered(width: u32) -> PathBuf {
+    let height = width * 9 / 16;
+    let side = width / 16;
+    let picture = format!("testsrc2=size={width}x{height}:rate=25");
+    let bar = format!(
+        "geq=lum='if(lt(Y,{side}),16+219*mod(floor(N/pow(2,floor(X/{side}))),2),lum(X,Y))'\
+         :cb='if(lt(Y,{side}/2),128,cb(X,Y))':cr='if(lt(Y,{side}/2),128,cr(X,Y))'"
+    );
+    let rate = format!("{}k", width * width / 900);
+    let video = [
+        "-vf", &bar, "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast", "-bf", "0",
+        "-b:v", &rate,
+    ];
+    let source = ["-f", "lavfi", "-i", &picture];
+    let name = format!("numbered-{width}.mp4");
+    make(&name, &[&source, TONE, &video, GOP, AAC, &["-t", "20"]])
+}
+
 /// 12 s of H.265 (`hvc1`) and AAC.
 pub fn h265() -> PathBuf {
     let video = [

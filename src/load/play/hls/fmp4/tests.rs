@@ -1,3 +1,5 @@
+//! Boxes made by hand, and the frames that must come of them.
+
 use super::*;
 use proptest::prelude::*;
 
