@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 mod parse;
 mod rules;
+// Benchmarks share the harness and run no tests.
+#[allow(unused_imports)]
 mod tests;
 
 pub use parse::{Playlist, Segment};
