@@ -152,6 +152,14 @@ impl Joined {
         // What has not come by then comes later.
         let _ = timeout(PAST_WITHIN, settled).await;
     }
+
+    /// Whether its track ended because no parent was reached any more: nobody said that the stream is over.
+    pub fn is_lost(&self) -> bool {
+        let state = self.lease.0.as_ref().map(|entry| entry.state.borrow());
+        state.is_some_and(
+            |state| matches!(*state, State::Failed(failure) if failure != Failure::NotFound),
+        )
+    }
 }
 
 /// Keeps a stream coming while it is held.

@@ -1,6 +1,7 @@
 //! Hot: follows a stream, once for all who play it by HLS, and shows them each new part.
 //!
-//! The task ends when nobody has asked for a while; a stream that ended stays to be seen until then.
+//! The task ends when nobody has asked for a while; a stream that ended stays to be seen until then. One whose parents
+//! were lost is no end to show: it is forgotten, so that players look elsewhere.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,9 @@ pub(super) async fn run(hls: Hls, stream: StreamKey, show: Arc<Show>, views: Vie
             if follower.is_over {
                 break;
             }
+        }
+        if follower.is_over && show.is_lost() {
+            return hls.forget(&stream, &show);
         }
         if let Some(view) = follower.look(&hls, &stream) {
             views.send_replace(Some(Arc::new(view)));

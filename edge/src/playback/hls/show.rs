@@ -63,6 +63,11 @@ impl Show {
         self.views.has_changed().is_err() || self.latest().is_some_and(|view| view.is_ended())
     }
 
+    /// Whether its parents were lost, so that others may have more of it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.joined.is_lost()
+    }
+
     /// Notes that somebody asked.
     pub(super) fn used(&self) {
         let now_ms = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);

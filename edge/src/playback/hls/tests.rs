@@ -168,3 +168,22 @@ async fn a_stream_that_ends_ends_its_playlist() {
     let view = view.unwrap();
     assert!(view.is_ended() && view.has(Some((3, None))));
 }
+
+#[tokio::test]
+async fn a_stream_whose_parents_are_lost_does_not_end_but_is_gone() {
+    let mut feed = feed();
+    (0..3).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    let (edge, key) = (node(origin.address), key());
+    soon(edge.hls.playlist(&key, None)).await.unwrap();
+    origin.crash().await;
+    // The upstream looks for it for half a minute.
+    tokio::time::pause();
+    let gone = async {
+        while let Ok(view) = edge.hls.playlist(&key, None).await {
+            assert!(!view.is_ended());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(120), gone).await.unwrap();
+}
