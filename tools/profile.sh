@@ -17,7 +17,7 @@ export WEIR_BENCH_PERF="$DATA/perf.data"
 cargo bench --locked --bench fanout -- profile
 perf script --no-inline -i "$WEIR_BENCH_PERF" 2> /dev/null |
     "$TOOLS/bin/inferno-collapse-perf" > "$DATA/folded"
-"$TOOLS/bin/inferno-flamegraph" --title "weir edge" --min-width 0.3 --hash \
+"$TOOLS/bin/inferno-flamegraph" --title "weir edge" --minwidth 0.3 --hash \
     < "$DATA/folded" > docs/edge-flame.svg
 echo "the functions with the most time of their own:"
 awk '{ n = $NF; $NF = ""; k = split($0, frame, ";"); self[frame[k]] += n; all += n }
