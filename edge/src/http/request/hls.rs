@@ -166,10 +166,10 @@ mod tests {
 
     #[test]
     fn directives_are_read_or_refused() {
-        let check = |query: &str, expected| {
+        type Read = (Option<(u64, Option<u64>)>, bool);
+        let check = |query: &str, expected: Result<Read, Invalid>| {
             let wish = parse(&format!("/live/x/media.m3u8?session=s&{query}"));
             let asset = wish.map(|wish| wish.asset);
-            let expected: Result<(Option<(u64, Option<u64>)>, bool), _> = expected;
             let expected = expected.map(|(at, skip)| Asset::Media(Reload { at, skip }));
             assert_eq!(asset, expected, "{query}");
         };
