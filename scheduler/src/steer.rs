@@ -9,7 +9,7 @@
 //!
 //! A running player stays where it plays. It moves only when that edge is down, draining or
 //! excluded, when it carries more than its capacity and this viewer is of the share that is too
-//! much, or when an edge that has been up for a while is nearer by [`MOVE_BANDS`] slacks.
+//! much, or when an edge that has been up for a while is nearer by two of the policy's slacks.
 
 use cluster::plan::Health;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! HLS and its low-latency form (draft-pantos-hls-rfc8216bis): playlists, init sections, segments and parts.
 //!
-//! A [`Show`] follows a stream while somebody plays it by HLS, once for all of them; whoever asks for what is not there
-//! yet waits on its newest [`View`], without a thread or a lock. Bytes are made when they are first asked for, once per
+//! A `Show` follows a stream while somebody plays it by HLS, once for all of them; whoever asks for what is not there
+//! yet waits on its newest `View`, without a thread or a lock. Bytes are made when they are first asked for, once per
 //! node, and kept by weight. Names and bytes of what a playlist names follow from what the origin decided alone, so
 //! that any edge answers for any other. Leaves out HTTP and who may watch.
 
