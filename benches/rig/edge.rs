@@ -86,6 +86,16 @@ impl Stage {
         public.parse().expect("an address")
     }
 
+    /// Where the scheduler has this file of a stream.
+    pub fn redirected(&self, file: &str) -> String {
+        format!("http://{}/{file}?ip={}", self.cluster.scheduler, EDGES[0].3)
+    }
+
+    /// Waits until the scheduler sends viewers of a stream here.
+    pub fn wait_on_air(&self, stream: &str) {
+        self.cluster.wait_on_air(stream);
+    }
+
     pub fn pid(&self) -> u32 {
         self.cluster.node(NAME).pid()
     }

@@ -31,6 +31,8 @@ const AUDIO_PACKET_US: u64 = 1024 * 1_000_000 / 48_000;
 const AUDIO_PACKET: u64 = 64_000 / 8 * AUDIO_PACKET_US / 1_000_000;
 /// After the 4-byte length of a NAL unit and its head.
 const STAMP_AT: usize = 5;
+/// Stands before the stamp of sound; a picture has its NAL unit's head there.
+const SOUND: u8 = 0x21;
 const MAGIC: &[u8; 8] = b"weirtime";
 
 /// What is made up.
@@ -147,7 +149,7 @@ fn packet(at_us: u64) -> Frame {
         Kind::Key,
         at_us,
         AUDIO_PACKET as usize,
-        0x21,
+        SOUND,
     )
 }
 
@@ -173,6 +175,15 @@ pub fn age(payload: &[u8]) -> Option<Duration> {
     let stamp = payload.get(STAMP_AT..)?.strip_prefix(MAGIC)?;
     let made = u64::from_be_bytes(stamp.get(..8)?.try_into().ok()?);
     Some(START.elapsed().saturating_sub(Duration::from_micros(made)))
+}
+
+/// When the first picture was made that stands in these bytes.
+pub fn made_at(bytes: &[u8]) -> Option<Instant> {
+    let stamps = bytes.windows(1 + MAGIC.len());
+    let mut stamps = stamps.enumerate().filter(|(_, at)| at[1..] == MAGIC[..]);
+    let (start, _) = stamps.find(|(_, at)| at[0] != SOUND)?;
+    let us = bytes.get(start + 1 + MAGIC.len()..)?.first_chunk()?;
+    Some(*START + Duration::from_micros(u64::from_be_bytes(*us)))
 }
 
 /// Bare writers that take the stream from here.
