@@ -144,7 +144,7 @@ fn of_sessions(stage: &Stage, stream: &str, viewers: usize) {
 fn joins(stage: &mut Stage) {
     let (count, restarts) = match rig::quick() {
         true => (5, 1),
-        false => (30, 10),
+        false => (30, 5),
     };
     stage.restart("", &[SERVER_CORE]);
     for (protocol, end) in [("flv", "flv"), ("ll-hls", "m3u8")] {
@@ -157,8 +157,8 @@ fn joins(stage: &mut Stage) {
         let _source = stage.publish_all(&streams, Shape::of_rate(JOIN_KBITS));
         std::thread::sleep(AGED);
         println!("{protocol}: first picture, through the redirect, {JOIN_KBITS} kbit/s");
-        let ramp = Duration::from_millis(500) * count as u32;
-        let watched = Duration::from_secs(4);
+        let ramp = Duration::from_millis(400) * count as u32;
+        let watched = Duration::from_secs(3);
         let cold = report(load(&urls, count, ramp, watched));
         println!("  stream not on the edge: {}", first(&cold));
         let _keeper = Keeper(load(&urls[..1], 1, Duration::ZERO, ramp * 2 + watched));

@@ -14,6 +14,9 @@ use std::{
 use tokio::task::LocalSet;
 use transport::http::Client;
 
+/// Longer times count as this.
+const LONGEST_US: u64 = 60_000_000;
+
 pub struct Probes {
     runtime: tokio::runtime::Runtime,
     local: LocalSet,
@@ -32,7 +35,7 @@ pub struct Delays {
 
 impl Delays {
     fn none() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits");
+        let histogram = || Histogram::new_with_bounds(1, LONGEST_US, 3).expect("valid bounds");
         Self {
             playlist: histogram(),
             part: histogram(),
