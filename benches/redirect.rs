@@ -193,7 +193,9 @@ fn record(number: usize, origin: &NodeId) -> StreamRecord {
 
 /// Client and scheduler share the machine, so the rate is that of both together.
 async fn over_http(scheduler: &str, connections: usize) {
-    let delays = Arc::new(Mutex::new(Histogram::<u64>::new(3).expect("three digits")));
+    let delays = Arc::new(Mutex::new(
+        Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("valid bounds"),
+    ));
     let start = Instant::now();
     let mut clients = tokio::task::JoinSet::new();
     for number in 0..connections as u64 {
