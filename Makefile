@@ -26,7 +26,8 @@ audit: ## licences, advisories, second versions, unused dependencies
 bench: setup ## the figures of docs/benchmarks.md
 	$(CARGO) bench --locked $(ARGS)
 
-soak: setup ## minutes to hours: long plays while nodes die
+soak: setup ## minutes to hours: long plays while nodes die, and by other makers' players
+	@tools/setup.sh players
 	WEIR_SOAK_SECONDS=$${WEIR_SOAK_SECONDS:-600} $(CARGO) test --locked --release --test main -- --ignored --nocapture soak
 
 fuzz: ## every parser of network bytes, SECONDS each (default 60)

@@ -21,6 +21,7 @@ pub mod ffmpeg;
 pub mod hls;
 pub mod link;
 pub mod page;
+pub mod script;
 
 pub const SECRET: &str = "a secret of the integration tests";
 /// Long enough for a busy machine to start a process or to notice a death; a pass takes far less.

@@ -208,6 +208,16 @@ fn assert_plays(init: &[u8], segments: &[u8], seconds: usize) {
 
 #[test]
 fn a_player_that_goes_round_finds_everything_everywhere() {
+    goes_round(Duration::from_secs(6));
+}
+
+#[test]
+#[ignore = "takes a minute; run by `make soak`"]
+fn soak_a_player_that_goes_round_for_a_minute_finds_everything_everywhere() {
+    goes_round(Duration::from_secs(60));
+}
+
+fn goes_round(length: Duration) {
     let cluster = Cluster::start(3);
     let _publisher = on_air(&cluster, &[]);
     let edges = [0, 1, 2].map(|nth| edge(&cluster, nth));
@@ -217,8 +227,9 @@ fn a_player_that_goes_round_finds_everything_everywhere() {
     let mut seen = BTreeSet::new();
     let mut checker = Checker::new();
     checker.playlist(&playlist.text);
-    let end = Instant::now() + Duration::from_secs(6);
-    while Instant::now() < end {
+    let start = Instant::now();
+    let mut buffer = Buffer::new(start);
+    while start.elapsed() < length {
         // The hint is asked for before it is there, at another edge than the playlist.
         let hint = playlist.hint.clone();
         assert!(!bytes(turn.next().unwrap(), &hint).is_empty());
@@ -227,6 +238,7 @@ fn a_player_that_goes_round_finds_everything_everywhere() {
         playlist = session.playlist(turn.next().unwrap(), &directives);
         let part = Some(part);
         checker.reloaded(Ask { msn, part }, &playlist.text);
+        buffer.fill(&playlist);
         assert!(
             playlist.parts.contains(&hint),
             "{hint} is not in {}",
@@ -242,8 +254,9 @@ fn a_player_that_goes_round_finds_everything_everywhere() {
             }
         }
     }
-    assert!(seen.len() >= 7, "{seen:?}");
+    assert!(seen.len() as u64 > length.as_secs(), "{seen:?}");
     checker.assert_kept(&[]);
+    assert_eq!(buffer.stalls, 0);
     let muxed: f64 = EDGES
         .iter()
         .map(|edge| cluster.node(edge.0).metric("weir_edge_hls_muxed_total", ""))
@@ -257,6 +270,47 @@ fn a_player_that_goes_round_finds_everything_everywhere() {
         );
     }
 }
+
+/// How long a player could go on, that began three parts behind the newest.
+struct Buffer {
+    start: Instant,
+    /// Of the stream, since the start.
+    have: Duration,
+    known: BTreeSet<String>,
+    stalls: usize,
+}
+
+impl Buffer {
+    fn new(start: Instant) -> Self {
+        Self {
+            start,
+            have: HOLD_BACK,
+            known: BTreeSet::new(),
+            stalls: 0,
+        }
+    }
+
+    /// The parts of a playlist have come, those of the first one before the start.
+    fn fill(&mut self, playlist: &Playlist) {
+        let first = self.known.is_empty();
+        for line in playlist.text.lines() {
+            let Some(rest) = line.strip_prefix("#EXT-X-PART:DURATION=") else {
+                continue;
+            };
+            let (seconds, uri) = rest.split_once(',').unwrap();
+            if self.known.insert(uri.to_owned()) && !first {
+                self.have += Duration::from_secs_f64(seconds.parse().unwrap());
+            }
+        }
+        if first {
+            self.start = Instant::now();
+        }
+        self.stalls += usize::from(self.start.elapsed() > self.have);
+    }
+}
+
+/// PART-HOLD-BACK: three parts.
+const HOLD_BACK: Duration = Duration::from_millis(1200);
 
 #[test]
 fn playlists_are_answered_as_the_specification_says() {

@@ -10,6 +10,7 @@ mod harness;
 mod hls;
 mod hls_media;
 mod hostile;
+mod interop;
 mod link;
 mod load;
 mod operate;

@@ -1,10 +1,15 @@
-//! `make soak`: a long play while nodes die and come back. Minutes to hours, so not part of `make test`.
+//! `make soak`: a long play while nodes die and come back, and players of other makers. Minutes to hours, so not part
+//! of `make test`.
 
 use crate::{
     browser::publish_stamped,
     harness::{Cluster, EDGES, clips, eventually, ffmpeg, get, page::Page, weir},
 };
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// How often something dies.
 const EVERY: Duration = Duration::from_secs(15);
@@ -117,4 +122,128 @@ fn serve_by_tls(cluster: &mut Cluster, name: &str) {
         let nodes = get(&cluster.scheduler_admin, "/api/v1/nodes").body;
         String::from_utf8_lossy(&nodes).contains("https://")
     });
+}
+
+/// A player: its program, and the arguments by which it plays a URL for about [`PLAY`] and keeps or tells what it saw.
+struct Player {
+    name: &'static str,
+    /// Made of `{url}`, `{out}` and `{seconds}`; what it writes is read by ffprobe unless `told` is set.
+    command: &'static str,
+    /// What it says for each picture that it shows.
+    told: Option<&'static str>,
+}
+
+const PLAYERS: [Player; 6] = [
+    Player {
+        name: "ffmpeg",
+        command: "ffmpeg -v error -nostdin -i {url} -t {seconds} -c copy -y {out}",
+        told: None,
+    },
+    Player {
+        name: "gst-launch-1.0",
+        command: "timeout -s INT {seconds} gst-launch-1.0 -v playbin uri={url} audio-sink=fakesink \
+            video-sink='fakesink silent=false sync=true'",
+        told: Some("last-message = chain"),
+    },
+    Player {
+        name: "gst-launch-1.0",
+        command: "GST_PLUGIN_FEATURE_RANK=hlsdemux2:MAX timeout -s INT {seconds} gst-launch-1.0 -v \
+            playbin3 uri={url} audio-sink=fakesink video-sink='fakesink silent=false sync=true'",
+        told: Some("last-message = chain"),
+    },
+    // It does not run as root.
+    Player {
+        name: "cvlc",
+        command: "setpriv --reuid=65534 --clear-groups env HOME=/tmp timeout {seconds} \
+            cvlc -q -I dummy {url} --sout '#std{access=file,mux=ts,dst={out}}'",
+        told: None,
+    },
+    Player {
+        name: "cvlc",
+        command: "setpriv --reuid=65534 --clear-groups env HOME=/tmp timeout {seconds} cvlc -q \
+            -I dummy {url} --aout=dummy --sout '#transcode{vcodec=mp4v,acodec=none}:std{access=file,mux=ts,dst={out}}'",
+        told: None,
+    },
+    Player {
+        name: "mpv",
+        command: "mpv --no-config --vo=null --ao=null --length={seconds} --no-terminal \
+            --o={out} --of=mpegts --ovc=mpeg4 --oac=aac {url}",
+        told: None,
+    },
+];
+
+/// How long a player plays.
+const PLAY: u64 = 20;
+
+#[test]
+#[ignore = "takes minutes; run by `make soak`"]
+fn soak_players_of_other_makers_play_hls() {
+    let cluster = Cluster::start(3);
+    let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
+    cluster.wait_on_air("live/show");
+    let mut failed = Vec::new();
+    for player in PLAYERS {
+        let which = Command::new("which").arg(player.name).output().unwrap();
+        if !which.status.success() {
+            println!("{}: skipped, it is not installed", player.name);
+            continue;
+        }
+        for redirect in ["", "&redirect=1"] {
+            let address = EDGES[0].3;
+            let url = format!(
+                "http://{}/live/show.m3u8?ip={address}{redirect}",
+                cluster.scheduler
+            );
+            let before = joins(&cluster);
+            let pictures = play(&player, &url);
+            let sessions = joins(&cluster) - before;
+            println!(
+                "{}{redirect}: {pictures} pictures, {sessions} sessions",
+                player.command
+            );
+            // It plays about as long as it ran, its start left out.
+            let enough = pictures as u64 >= (PLAY - 10) * 25;
+            failed.extend((!enough || sessions != 1.0).then_some((player.command, redirect)));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+fn joins(cluster: &Cluster) -> f64 {
+    let nodes = EDGES.iter().map(|edge| cluster.node(edge.0));
+    nodes
+        .map(|node| node.metric("weir_edge_joins_total", "hls"))
+        .sum()
+}
+
+/// Runs a player; how many pictures it had.
+fn play(player: &Player, url: &str) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), mode).unwrap();
+    let out = dir.path().join("out.ts");
+    let command = player.command.replace("{url}", &format!("'{url}'"));
+    let command = command.replace("{seconds}", &PLAY.to_string());
+    let command = command.replace("{out}", out.to_str().unwrap());
+    let run = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    match player.told {
+        Some(told) => said.lines().filter(|line| line.contains(told)).count(),
+        None => {
+            print!("{}", String::from_utf8_lossy(&run.stderr));
+            pictures(&out)
+        }
+    }
+}
+
+/// How many pictures ffmpeg decodes of a file.
+fn pictures(file: &Path) -> usize {
+    let asked =
+        "-v fatal -select_streams v -count_frames -show_entries stream=nb_read_frames -of csv=p=0";
+    let mut run = Command::new("ffprobe");
+    let run = run.args(asked.split(' ')).arg(file);
+    let said = run.output().unwrap().stdout;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let first = said.lines().next().unwrap_or_default();
+    first.trim_matches(',').parse().unwrap_or(0)
 }

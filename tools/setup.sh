@@ -9,18 +9,24 @@ die() { say "$*"; exit 1; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi; }
 
-debian() { # program package
+debian() { # program package...
   command -v "$1" >/dev/null && return
   command -v apt-get >/dev/null || die "'$1' is missing: install it with your package manager (Debian calls the package '$2')"
-  wanted+=("$2")
+  wanted+=("${@:2}")
 }
 
 wanted=()
 debian gcc gcc
 debian ffmpeg ffmpeg
+debian curl curl
 debian chromium chromium
 debian promtool prometheus
 debian ip iproute2
+if [ "${1:-}" = players ]; then # for `make soak`
+  debian mpv mpv
+  debian cvlc vlc-bin vlc-plugin-base
+  debian gst-launch-1.0 gstreamer1.0-tools gstreamer1.0-plugins-{base,good,bad} gstreamer1.0-libav
+fi
 if [ ${#wanted[@]} -gt 0 ]; then
   say "installing ${wanted[*]}"
   export DEBIAN_FRONTEND=noninteractive

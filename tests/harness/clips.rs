@@ -100,6 +100,30 @@ pub fn ntsc() -> PathBuf {
     make("ntsc.mp4", &[PATTERN, TONE, &video, &keys, AAC, &audio])
 }
 
+/// 12 s of H.264 twice as wide and high as [`h264`], and AAC.
+pub fn larger() -> PathBuf {
+    let video = ["-c:v", "libx264", "-preset", "veryfast", "-b:v", "400k"];
+    let size = ["-vf", "scale=640:360"];
+    make("larger.mp4", &[PATTERN, TONE, &size, &video, GOP, AAC])
+}
+
+/// 12 s of H.264 and AAC with key frames at these times.
+pub fn keys_at(name: &str, times: &str) -> PathBuf {
+    let video = ["-c:v", "libx264", "-preset", "veryfast", "-b:v", "300k"];
+    let keys = [
+        "-g",
+        "999",
+        "-sc_threshold",
+        "0",
+        "-force_key_frames",
+        times,
+    ];
+    make(
+        &format!("keys-{name}.mp4"),
+        &[PATTERN, TONE, &video, &keys, AAC],
+    )
+}
+
 /// 20 s at about this many kbit/s, video and audio together, a key frame each second.
 pub fn at_rate(kbits: u32) -> PathBuf {
     let rate = format!("{}k", kbits - 64);

@@ -12,6 +12,7 @@ mod rules;
 // Benchmarks share the harness and run no tests.
 #[allow(unused_imports)]
 mod tests;
+pub mod watch;
 
 pub use parse::{Playlist, Segment};
 
