@@ -97,9 +97,10 @@ impl Show {
         view
     }
 
-    /// Waits until the track has its past, as far as a playlist goes, and sees to it that it stays whole.
+    /// Waits a little until the track has its past, as far as a playlist goes, and sees to it that it stays whole.
     pub(super) async fn past(&self, window: Duration) {
-        self.joined.past(window).await;
+        // A player waits for the newest, and no longer for the oldest than its buffer lasts.
+        let _ = timeout(PAST_WITHIN, self.joined.past(window)).await;
     }
 
     /// Waits for an epoch that another edge may know already; its numbers are far above those of the one before.
@@ -129,6 +130,9 @@ impl Show {
         }
     }
 }
+
+/// Less than what a player of low latency has in its buffer; ordinarily the past takes a round trip or two.
+const PAST_WITHIN: Duration = Duration::from_secs(1);
 
 /// Target durations that a blocking request waits for at most.
 const TARGETS: u32 = 3;
