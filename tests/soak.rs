@@ -131,6 +131,8 @@ struct Player {
     command: &'static str,
     /// What it says for each picture that it shows.
     told: Option<&'static str>,
+    /// Pictures that it must have.
+    least: usize,
 }
 
 const PLAYERS: [Player; 6] = [
@@ -138,18 +140,23 @@ const PLAYERS: [Player; 6] = [
         name: "ffmpeg",
         command: "ffmpeg -v error -nostdin -i {url} -t {seconds} -c copy -y {out}",
         told: None,
+        least: MOST,
     },
     Player {
         name: "gst-launch-1.0",
         command: "timeout -s INT {seconds} gst-launch-1.0 -v playbin uri={url} audio-sink=fakesink \
             video-sink='fakesink silent=false sync=true'",
         told: Some("last-message = chain"),
+        // How many it shows differs from run to run: it is told, not asserted (docs/operations.md).
+        least: 0,
     },
     Player {
         name: "gst-launch-1.0",
         command: "GST_PLUGIN_FEATURE_RANK=hlsdemux2:MAX timeout -s INT {seconds} gst-launch-1.0 -v \
             playbin3 uri={url} audio-sink=fakesink video-sink='fakesink silent=false sync=true'",
         told: Some("last-message = chain"),
+        // How many it shows differs from run to run: it is told, not asserted (docs/operations.md).
+        least: 0,
     },
     // It does not run as root.
     Player {
@@ -157,23 +164,29 @@ const PLAYERS: [Player; 6] = [
         command: "setpriv --reuid=65534 --clear-groups env HOME=/tmp timeout {seconds} \
             cvlc -q -I dummy {url} --sout '#std{access=file,mux=ts,dst={out}}'",
         told: None,
+        least: MOST,
     },
     Player {
         name: "cvlc",
         command: "setpriv --reuid=65534 --clear-groups env HOME=/tmp timeout {seconds} cvlc -q \
             -I dummy {url} --aout=dummy --sout '#transcode{vcodec=mp4v,acodec=none}:std{access=file,mux=ts,dst={out}}'",
         told: None,
+        least: MOST,
     },
     Player {
         name: "mpv",
         command: "mpv --no-config --vo=null --ao=null --length={seconds} --no-terminal \
             --o={out} --of=mpegts --ovc=mpeg4 --oac=aac {url}",
         told: None,
+        least: MOST,
     },
 ];
 
-/// How long a player plays.
-const PLAY: u64 = 20;
+/// How long a player runs, in seconds.
+const PLAY: u64 = 40;
+
+/// Pictures that a player must have: all but those of some seconds at the start.
+const MOST: usize = (PLAY as usize - 10) * 25;
 
 #[test]
 #[ignore = "takes minutes; run by `make soak`"]
@@ -201,8 +214,7 @@ fn soak_players_of_other_makers_play_hls() {
                 "{}{redirect}: {pictures} pictures, {sessions} sessions",
                 player.command
             );
-            // It plays about as long as it ran, its start left out.
-            let enough = pictures as u64 >= (PLAY - 10) * 25;
+            let enough = pictures >= player.least;
             failed.extend((!enough || sessions != 1.0).then_some((player.command, redirect)));
         }
     }
