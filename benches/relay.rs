@@ -11,12 +11,14 @@ mod rig;
 
 use bytes::Bytes;
 use media::{
-    codec::Catalog,
     frame::{Frame, Kind, TrackId},
     timestamp::Timestamp,
 };
-use relay::{cache::Cache, driver, group, track, wire};
-use rig::process::{cpu_seconds, pin, resident};
+use relay::{cache::Cache, driver, track, wire};
+use rig::{
+    one::{One, header},
+    process::{cpu_seconds, pin, resident},
+};
 use std::{
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr},
@@ -149,49 +151,6 @@ async fn feed_in_real_time(feed: Feed, frames: &[Frame]) {
         }
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-}
-
-fn header(number: u64) -> group::Header {
-    group::Header {
-        epoch: 1,
-        number,
-        wallclock_us: 0,
-        first_msn: number,
-        first_part: 1,
-        discontinuities: 0,
-        segment_max: Timestamp::from_millis(6_000),
-        part_target: Timestamp::from_millis(400),
-        config_id: 0,
-        discontinuity: false,
-        catalog: Arc::new(Catalog::default()),
-    }
-}
-
-struct One {
-    track: track::Consumer,
-    none: watch::Receiver<Arc<Vec<driver::Announced>>>,
-}
-
-impl driver::Source for One {
-    fn subscribe<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a [String],
-        _: wire::Start,
-    ) -> driver::Boxed<'a, Result<driver::Served, wire::Refusal>> {
-        let track = self.track.clone();
-        Box::pin(async move {
-            Ok(driver::Served {
-                track,
-                hops: Vec::new(),
-                lease: None,
-            })
-        })
-    }
-
-    fn announced(&self) -> watch::Receiver<Arc<Vec<driver::Announced>>> {
-        self.none.clone()
-    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -8,7 +8,6 @@
 
 use bytes::Bytes;
 use media::{
-    codec::Catalog,
     frame::{Frame, Kind, TrackId},
     timestamp::Timestamp,
 };
@@ -36,10 +35,15 @@ mod harness {
     pub mod link;
 }
 
+#[allow(unreachable_pub)]
+#[path = "rig/one.rs"]
+mod one;
+
 use harness::link::{
     End, Lane, Link, LinkSpec,
     pipe::{Loss, Rate, Spec},
 };
+use one::{One, header};
 
 const ONE_WAY: Duration = Duration::from_millis(25);
 const RATE_BPS: u64 = 100_000_000;
@@ -363,48 +367,5 @@ async fn follow(link: &Link, subscribed: oneshot::Sender<()>, begun: &OnceLock<I
         late,
         sent_bytes: 0,
         parity_bytes: peer.stats().parity_bytes,
-    }
-}
-
-struct One {
-    track: track::Consumer,
-    none: watch::Receiver<Arc<Vec<driver::Announced>>>,
-}
-
-impl driver::Source for One {
-    fn subscribe<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a [String],
-        _: wire::Start,
-    ) -> driver::Boxed<'a, Result<driver::Served, wire::Refusal>> {
-        let track = self.track.clone();
-        Box::pin(async move {
-            Ok(driver::Served {
-                track,
-                hops: Vec::new(),
-                lease: None,
-            })
-        })
-    }
-
-    fn announced(&self) -> watch::Receiver<Arc<Vec<driver::Announced>>> {
-        self.none.clone()
-    }
-}
-
-fn header(number: u64) -> group::Header {
-    group::Header {
-        epoch: 1,
-        number,
-        wallclock_us: 0,
-        first_msn: number,
-        first_part: 1,
-        discontinuities: 0,
-        segment_max: Timestamp::from_millis(6_000),
-        part_target: Timestamp::from_millis(400),
-        config_id: 0,
-        discontinuity: false,
-        catalog: Arc::new(Catalog::default()),
     }
 }

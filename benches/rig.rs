@@ -14,6 +14,7 @@ pub mod cost;
 pub mod crowd;
 pub mod edge;
 pub mod floor;
+pub mod one;
 pub mod probe;
 pub mod process;
 pub mod source;

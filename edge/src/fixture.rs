@@ -4,7 +4,7 @@ pub(crate) mod av;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -130,6 +130,7 @@ pub(crate) struct Origin {
 struct Streams {
     track: Consumer,
     subscriptions: AtomicUsize,
+    refuses_past: AtomicBool,
 }
 
 impl Source for Streams {
@@ -137,11 +138,15 @@ impl Source for Streams {
         &'a self,
         stream: &'a str,
         _hops: &'a [String],
-        _start: Start,
+        start: Start,
     ) -> Boxed<'a, Result<Served, Refusal>> {
         Box::pin(async move {
             if stream != "live/x" {
                 return Err(Refusal::NotFound);
+            }
+            let past = matches!(start, Start::Past { .. });
+            if past && self.refuses_past.load(Ordering::Relaxed) {
+                return Err(Refusal::Overloaded);
             }
             self.subscriptions.fetch_add(1, Ordering::Relaxed);
             Ok(Served {
@@ -188,6 +193,7 @@ impl Origin {
         let streams = Arc::new(Streams {
             track: feed.consumer.clone(),
             subscriptions: AtomicUsize::new(0),
+            refuses_past: AtomicBool::new(false),
         });
         let accepting = tokio::spawn(accept(endpoint.clone(), streams.clone()));
         Self {
@@ -196,6 +202,11 @@ impl Origin {
             endpoint,
             accepting,
         }
+    }
+
+    /// From now on it has no room for what is asked of the past.
+    pub(crate) fn refuse_past(&self) {
+        self.streams.refuses_past.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn subscriptions(&self) -> usize {

@@ -21,7 +21,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use transport::http::{Body, body, empty, problem, unavailable};
 
 use super::request::hls::{Asset, Wish};
-use super::{Entrant, Public, Turned, client, not_joined};
+use super::{Entrant, Public, Turned, client, not_joined, refusal};
+use crate::admit::Reason;
 use crate::meter::Metrics;
 use crate::playback::hls::{Absent, Auth, Form, Piece, Reload, View};
 
@@ -227,6 +228,10 @@ impl Public {
     fn seat(&self, wish: &Wish, session: &Session, from: IpAddr) -> Result<(), Turned> {
         if self.sessions.touch(&session.sid, &wish.stream) {
             return Ok(());
+        }
+        if !self.sessions.has_room() {
+            self.metrics.refuse(Reason::Viewers.as_str());
+            return Err(Box::new(refusal(Reason::Viewers)));
         }
         let entrant = Entrant {
             stream: &wish.stream,

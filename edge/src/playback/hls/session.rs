@@ -1,7 +1,8 @@
 //! The HLS viewers of the node: one for each session, however many requests it makes.
 //!
 //! A session is there from its first request on and leaves when it has been silent for a while; one that comes back
-//! afterwards is let in anew. The table holds no more than the node has places.
+//! afterwards is let in anew. The table holds no more than the node has places, and `MAX_SESSIONS` where those have
+//! no limit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,6 +46,11 @@ impl Sessions {
             viewer.moves_to(stream);
         }
         true
+    }
+
+    /// Whether there is room for another one.
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.lock().len() < MAX_SESSIONS
     }
 
     /// A session begins, or goes on here.
@@ -111,6 +117,9 @@ impl Sessions {
     }
 }
 
+/// Whoever has a good token can begin sessions as fast as the node answers: a hundred megabytes of them are enough.
+const MAX_SESSIONS: usize = 1 << 18;
+
 /// A player asks for a media playlist as soon as it has the multivariant one.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
@@ -152,6 +161,18 @@ mod tests {
         }
         tokio::time::advance(Duration::from_secs(21)).await;
         assert_eq!((sessions.sweep(), viewers.total()), (0, 0));
+    }
+
+    #[test]
+    fn there_are_no_more_than_have_room() {
+        let viewers = Viewers::new(Metrics::default());
+        let sessions = Sessions::default();
+        for number in 0..MAX_SESSIONS {
+            assert!(sessions.has_room());
+            let sid = number.to_string();
+            sessions.begin(&sid, place(&viewers, &sid));
+        }
+        assert!(!sessions.has_room());
     }
 
     #[tokio::test(start_paused = true)]

@@ -187,3 +187,25 @@ async fn a_stream_whose_parents_are_lost_does_not_end_but_is_gone() {
     };
     timeout(Duration::from_secs(120), gone).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_past_that_does_not_come_keeps_no_player_waiting() {
+    let mut feed = feed();
+    (0..3).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    origin.refuse_past();
+    let (edge, key) = (node(origin.address), key());
+    let live = async {
+        loop {
+            feed.group();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    // The upstream would wait for the past much longer than a player's buffer lasts.
+    let view = timeout(Duration::from_secs(4), edge.hls.playlist(&key, None));
+    let view = tokio::select! {
+        view = view => view.unwrap().unwrap(),
+        () = live => unreachable!("it goes on for ever"),
+    };
+    assert!(view.has(Some((3, None))));
+}
