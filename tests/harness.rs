@@ -70,7 +70,7 @@ pub struct Cluster {
 }
 
 pub struct Node {
-    process: Child,
+    pub process: Child,
     /// Its file, read again when it is restarted.
     pub config: PathBuf,
     pub role: &'static str,

@@ -1,7 +1,9 @@
 //! Running HLS players as the scheduler steers them: what it tells them while edges drain, die and
 //! come back. A player here is its requests; browsers are elsewhere.
 
-use crate::harness::{Answer, Cluster, EDGES, clips, eventually, ffmpeg, get, weir_says, within};
+use crate::harness::{
+    Answer, Cluster, EDGES, clips, eventually, ffmpeg, get, signal, token, weir_says, within,
+};
 use m3u8_rs::{MasterPlaylist, Playlist};
 use serde_json::Value;
 use std::{
@@ -128,6 +130,42 @@ fn a_drain_moves_running_players_and_an_undrain_does_not_pull_them_back() {
     assert_eq!(moves, 1.0);
     let heard = scheduler.metric("weir_scheduler_pathway_requests_total", name);
     assert_eq!(heard, 2.0);
+}
+
+#[test]
+fn an_edge_told_to_stop_serves_its_players_until_they_are_told_to_leave() {
+    let mut cluster = Cluster::start(2);
+    let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url(STREAM), &[]);
+    cluster.wait_on_air(STREAM);
+    let (name, _, _, address) = EDGES[1];
+    let edge = cluster.node(name).public.clone();
+    let uri = Player::join(&cluster, address).playlist.variants[0]
+        .uri
+        .clone();
+    let playlist = uri
+        .split_once(&edge)
+        .expect("it is at the edge")
+        .1
+        .to_owned();
+    eventually("it plays", || get(&edge, &playlist).status == 200);
+    let mut player = Player::join(&cluster, address);
+    assert_eq!(player.pathway, name);
+
+    signal(&cluster.node(name).process, "TERM");
+    eventually("the player is told to leave", || {
+        assert_eq!(get(&edge, &playlist).status, 200, "until then it is served");
+        player.ask();
+        player.pathway != name
+    });
+    // It comes back for what it has not yet had.
+    assert_eq!(get(&edge, &playlist).status, 200);
+    let other = format!("/{STREAM}.m3u8?token={}", token("play", STREAM));
+    assert_eq!(get(&edge, &other).status, 503);
+    assert!(cluster.node_mut(name).is_running());
+    assert!(
+        cluster.terminate(name).success(),
+        "a second signal stops it"
+    );
 }
 
 #[test]

@@ -49,6 +49,24 @@ impl Feed {
         Self::into(track, consumer)
     }
 
+    /// A feed that says what it is, as fMP4 wants it.
+    pub(crate) fn playable() -> Self {
+        let record = Bytes::from_static(&[
+            0x01, 0x64, 0x00, 0x0c, 0xff, 0xe1, 0x00, 0x1a, 0x67, 0x64, 0x00, 0x0c, 0xac, 0xd9,
+            0x41, 0x41, 0x9f, 0x9f, 0x01, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00, 0x00, 0x03,
+            0x03, 0x20, 0xf1, 0x42, 0x99, 0x60, 0x01, 0x00, 0x06, 0x68, 0xeb, 0xe3, 0xcb, 0x22,
+            0xc0, 0xfd, 0xf8, 0xf8, 0x00,
+        ]);
+        let catalog = Catalog {
+            tracks: vec![TrackConfig::new(Codec::H264, record)],
+            frame_rate: None,
+        };
+        Self {
+            catalog: Arc::new(catalog),
+            ..Self::new()
+        }
+    }
+
     pub(crate) fn into(track: Producer, consumer: Consumer) -> Self {
         Self {
             track,
@@ -65,7 +83,7 @@ impl Feed {
         let header = Header {
             epoch: self.epoch,
             number: self.number,
-            wallclock_us: 1_700_000_000_000_000,
+            wallclock_us: 1_700_000_000_000_000 + 1000 * self.at_ms.unsigned_abs(),
             first_msn: self.number,
             first_part: self.number,
             discontinuities: 0,
@@ -204,9 +222,9 @@ impl Origin {
         }
     }
 
-    /// From now on it has no room for what is asked of the past.
-    pub(crate) fn refuse_past(&self) {
-        self.streams.refuses_past.store(true, Ordering::Relaxed);
+    /// Whether it has no room, from now on, for what is asked of the past.
+    pub(crate) fn refuse_past(&self, refuses: bool) {
+        self.streams.refuses_past.store(refuses, Ordering::Relaxed);
     }
 
     pub(crate) fn subscriptions(&self) -> usize {

@@ -59,6 +59,8 @@ pub struct Edge {
     addrs: Addrs,
     server: Server,
     public: Arc<Public>,
+    /// Of the public listener: it outlasts the node's own start.
+    doors: Drain,
     endpoint: Endpoint,
     agent: Agent<Source>,
     admin: Admin,
@@ -133,7 +135,8 @@ impl Edge {
         });
         let _ = paths.set(upstream.clone());
 
-        let server = server(&config, connections, listener, &drain)?.stats(http.listener("public"));
+        let doors = Drain::new();
+        let server = server(&config, connections, listener, &doors)?.stats(http.listener("public"));
         let public = Arc::new(Public {
             node: id,
             gate,
@@ -163,6 +166,7 @@ impl Edge {
             addrs,
             server,
             public,
+            doors,
             endpoint,
             agent,
             admin,
@@ -179,12 +183,13 @@ impl Edge {
     }
 
     /// Serves until the drain is stopped, which it is within the configured time of its start.
-    /// A drain that has started takes no more viewers.
+    /// A drain that has started takes no more viewers; those that watch are served until they have gone elsewhere.
     pub async fn run(self) {
         let Self {
             addrs,
             server,
             public,
+            doors,
             endpoint,
             agent,
             admin,
@@ -209,17 +214,36 @@ impl Edge {
         drain.background(sweep(public.clone()));
         drain.background(upstream::serve::Server::new(public.upstream.clone()).run());
         let taker = public.clone();
-        drain.background(server.run_with(move |request| public.clone().answer(request), taker));
+        drain.spawn(see_off(
+            public.viewers.clone(),
+            drain.clone(),
+            doors.clone(),
+        ));
+        doors.background(server.run_with(move |request| public.clone().answer(request), taker));
         // The agent's last words come after the stop, so it is no task of the drain.
         let stop = async {
             drain.started().await;
             drain.finish(grace).await
         };
-        tokio::join!(agent.run(drain.clone()), stop);
+        let shut = async {
+            drain.stopped().await;
+            doors.finish(Duration::ZERO).await
+        };
+        tokio::join!(agent.run(drain.clone()), stop, shut);
         endpoint.close(0_u32.into(), b"stopped");
         // Nodes that do not hear of it notice the silence.
         let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
     }
+}
+
+/// Once the drain has started, keeps the doors open until nobody watches: a session of HLS comes back for each part,
+/// and who was sent here a moment ago is sent on. Ends when the last answers are written.
+async fn see_off(viewers: Viewers, drain: Drain, doors: Drain) {
+    drain.started().await;
+    while viewers.total() > 0 {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+    }
+    doors.finish(ANSWERED_WITHIN).await;
 }
 
 /// Measures the rate of sending, which admission goes by. Never ends.
@@ -381,6 +405,9 @@ const PLAN_WITHIN: Duration = Duration::from_secs(3);
 
 /// How exactly the end of a session is noticed.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Time for the last answers when nobody watches any more: a part to a slow link.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Time for a last packet to each node.
 const GOODBYE: Duration = Duration::from_millis(100);

@@ -308,3 +308,34 @@ async fn a_node_that_nobody_watches_ends_at_once() {
     let ended = tokio::time::timeout(Duration::from_secs(5), edge.run).await;
     ended.expect("it ends").unwrap();
 }
+
+#[tokio::test]
+async fn a_running_session_of_hls_is_served_while_the_node_drains() {
+    let mut feed = Feed::playable();
+    (0..3).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    let parents = vec![origin.address.to_string()];
+    let config = Config {
+        parents,
+        ..Config::default()
+    };
+    let edge = start(config, Audience::Open).await;
+    let first = edge.ask(Method::GET, "/live/x.m3u8").await;
+    let text = String::from_utf8(first.body().to_vec()).unwrap();
+    let media = text.lines().last().unwrap();
+    let playlist = format!("/live/{media}");
+    assert_eq!(edge.ask(Method::GET, &playlist).await.status(), 200);
+    edge.drain.start();
+    // Each of these is a connection of its own.
+    for _ in 0..3 {
+        assert_eq!(edge.ask(Method::GET, &playlist).await.status(), 200);
+    }
+    for other in ["/live/x.m3u8", "/live/x.flv"] {
+        let refused = edge.ask(Method::GET, other).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{other}");
+    }
+    assert!(!edge.run.is_finished());
+    edge.drain.stop();
+    let ended = tokio::time::timeout(WITHIN, edge.run).await;
+    ended.expect("a stop ends it at once").unwrap();
+}

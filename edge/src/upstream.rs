@@ -132,8 +132,9 @@ impl Joined {
     /// whatever is aborted or left out of it on the way is asked for again, also of the next parent when this one is
     /// lost; a whole group then takes the aborted one's place in the track.
     ///
-    /// It returns in any case after [`PAST_WITHIN`], or when the stream is over; the past then goes on coming. What
-    /// has no room in the node's cache, the oldest first, is left out. Cancel-safe.
+    /// What the parent left out of its answer, or will not answer for now, is waited for no longer. It returns in any
+    /// case after [`PAST_WITHIN`], or when the stream is over; the past then goes on coming. What has no room in the
+    /// node's cache, the oldest first, is left out. Cancel-safe.
     pub async fn past(&self, window: Duration) {
         let Some(entry) = &self.lease.0 else { return };
         let window = window.min(MAX_WINDOW);

@@ -169,7 +169,14 @@ impl Follower<'_> {
             match gaps.next(&seen, window, |key| entry.track.may_come(key)) {
                 Next::Ask(ask) => match self.bring(peer, ask).await {
                     Ok(()) => continue,
-                    Err(()) => gaps.failed(ask),
+                    Err(error) => {
+                        gaps.failed(ask);
+                        tracing::debug!(stream = %self.stream, %error, "no past");
+                        // From a parent that is there it will not come soon; of another one it is asked at once.
+                        if error != SubscribeError::Lost {
+                            entry.settled(window);
+                        }
+                    }
                 },
                 Next::Wait => {}
                 Next::Settled => entry.settled(window),
@@ -182,17 +189,17 @@ impl Follower<'_> {
     }
 
     /// Takes a piece of the past into the track.
-    async fn bring(&self, peer: &Peer, ask: Ask) -> Result<(), ()> {
+    async fn bring(&self, peer: &Peer, ask: Ask) -> Result<(), SubscribeError> {
         let (stream, into) = (self.stream, self.into.clone());
         let Ask { before, for_ms } = ask;
         tracing::debug!(%stream, ?before, for_ms, "past wanted");
         let start = Start::Past { before, for_ms };
-        let mut asked = peer
-            .subscribe(stream.as_str(), &[], start, into)
-            .await
-            .map_err(|error| tracing::debug!(%stream, %error, "no past"))?;
-        let ended = timeout(BRING_WITHIN, asked.ended()).await;
-        (ended == Ok(Why::Ended)).then_some(()).ok_or(())
+        let mut asked = peer.subscribe(stream.as_str(), &[], start, into).await?;
+        match timeout(BRING_WITHIN, asked.ended()).await {
+            Ok(Why::Ended) => Ok(()),
+            Ok(Why::Lost) => Err(SubscribeError::Lost),
+            Err(_) => Err(SubscribeError::Timeout),
+        }
     }
 
     /// Where to go on: behind what is there already.

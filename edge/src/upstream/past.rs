@@ -3,6 +3,9 @@
 //! A gap is what was before the oldest group here, a group that was aborted, or one that is missing between two others.
 //! Each is asked for a bounded number of times of one parent; what the parent does not have either is let be. What the
 //! track dropped for lack of room is not asked for again.
+//!
+//! The past is settled once the parent has answered for every gap: what it left out then is as good as it will be soon,
+//! and is asked for again without anybody waiting. Two lives of a stream have such a gap between them for ever.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,19 +43,22 @@ pub(super) struct Ask {
 pub(super) enum Next {
     /// Ask the parent, then look again at once.
     Ask(Ask),
-    /// Look again after a while.
+    /// Something is under way: look again after a while.
     Wait,
-    /// All is here that the parent has.
+    /// All is here that the parent has by now: look again after a while, but nobody needs to wait for that.
     Settled,
 }
 
-/// How often each gap was seen since the parent became one, by the group after the gap.
+/// What was asked for since the parent became one.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    sightings: BTreeMap<Key, u32>,
+    /// How often each gap was seen, by the group after it.
+    sightings: BTreeMap<(Key, Kind), u32>,
+    /// The parent gave all that it has before this group, as far as the window goes.
+    told: Option<Key>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// Before the oldest: the first answer is all there is.
     Tail,
@@ -74,44 +80,73 @@ impl Gaps {
         let (Some(newest), Some(oldest)) = (seen.first(), seen.last()) else {
             return Next::Wait;
         };
-        self.sightings.retain(|key, _| *key >= oldest.key);
+        self.sightings.retain(|(key, _), _| *key >= oldest.key);
         let window_us = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
         let from_us = newest.began_us.saturating_sub(window_us);
         let inner = seen.windows(2).filter_map(|pair| between(pair[0], pair[1]));
         let tail = (Kind::Tail, *oldest, millis(oldest.began_us, from_us));
-        let mut next = Next::Settled;
+        let (mut next, mut looked) = (Next::Settled, Vec::new());
         for (kind, later, for_ms) in inner.chain([tail]) {
             let before = later.key;
             if later.began_us <= from_us || !open(before.before()) {
                 break;
             }
             match self.due(kind, before) {
-                Some(true) => return Next::Ask(Ask { before, for_ms }),
-                Some(false) => next = Next::Wait,
-                None => {}
+                Due::Now => {
+                    self.count(kind, before);
+                    let told = (kind == Kind::Tail).then_some(before);
+                    self.told = self.told.max(told);
+                    return Next::Ask(Ask { before, for_ms });
+                }
+                Due::Soon => next = Next::Wait,
+                Due::Later => {}
             }
+            looked.push((kind, before));
         }
+        // There is time before the next look only when nothing is asked for.
+        looked
+            .into_iter()
+            .for_each(|(kind, before)| self.count(kind, before));
         next
     }
 
-    /// What was asked did not reach the parent: it does not count.
+    /// What was asked was not answered: it does not count.
     pub(super) fn failed(&mut self, ask: Ask) {
-        self.sightings.remove(&ask.before);
+        self.sightings.retain(|(key, _), _| *key != ask.before);
+        self.told = self.told.filter(|told| *told != ask.before);
     }
 
-    /// Whether a gap is to be asked for now or later; none once it was asked for often enough.
-    fn due(&mut self, kind: Kind, before: Key) -> Option<bool> {
+    fn due(&mut self, kind: Kind, before: Key) -> Due {
         let (first, tries) = match kind {
             Kind::Tail => (0, 1),
             Kind::Aborted => (0, TRIES),
             Kind::Missing => (1, TRIES),
         };
-        let sightings = self.sightings.entry(before).or_default();
-        let wanted = *sightings < first + 2 * tries - 1;
-        let due = wanted.then_some(*sightings % 2 == first);
-        *sightings = sightings.saturating_add(1);
-        due
+        // What was left out of the tail was asked for with it.
+        let told = kind == Kind::Missing && self.told.is_some_and(|told| before <= told);
+        let unseen = if told { first + 1 } else { 0 };
+        let seen = *self.sightings.entry((before, kind)).or_insert(unseen);
+        match seen.checked_sub(first) {
+            None => Due::Soon,
+            Some(since) if since % 2 == 0 && since / 2 < tries => Due::Now,
+            Some(_) => Due::Later,
+        }
     }
+
+    fn count(&mut self, kind: Kind, before: Key) {
+        let sightings = self.sightings.entry((before, kind)).or_default();
+        *sightings = sightings.saturating_add(1);
+    }
+}
+
+/// When a gap is to be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Now,
+    /// At the next look, should it still be there.
+    Soon,
+    /// The parent was asked before; perhaps once more.
+    Later,
 }
 
 /// The gap between a group and the one here before it.
@@ -154,39 +189,61 @@ mod tests {
         numbers.iter().map(seen).collect()
     }
 
-    /// What comes of looking again and again at the same groups, in short.
-    fn looks(numbers: &[i64], window_s: u64, floor: u64) -> Vec<String> {
+    /// What comes of looking again and again at the same groups, in short; a look without news is "rest".
+    fn looks(numbers: &[i64], window_s: u64, floor: u64) -> String {
         let (seen, mut gaps) = (groups(numbers), Gaps::default());
-        let mut looks = Vec::new();
-        while looks.last().is_none_or(|last| last != "settled") && looks.len() < 20 {
-            let open = |key: Key| key.number > floor;
-            looks.push(
-                match gaps.next(&seen, Duration::from_secs(window_s), open) {
-                    Next::Ask(ask) => format!("{} {}", ask.before.number, ask.for_ms),
-                    Next::Wait => "wait".to_owned(),
-                    Next::Settled => "settled".to_owned(),
-                },
-            );
-        }
-        looks
+        let open = |key: Key| key.number > floor;
+        let looks = (0..20).map(
+            |_| match gaps.next(&seen, Duration::from_secs(window_s), open) {
+                Next::Ask(ask) => format!("{} {}", ask.before.number, ask.for_ms),
+                Next::Wait => "wait".to_owned(),
+                Next::Settled => "rest".to_owned(),
+            },
+        );
+        let looks: Vec<_> = looks.collect();
+        looks.join(", ").trim_end_matches(", rest").to_owned()
     }
 
     #[test]
-    fn each_gap_is_asked_for_so_often_and_no_more() {
+    fn each_gap_is_asked_for_so_often_and_waited_for_until_the_first_answer() {
         let check = |name: &str, numbers: &[i64], window_s, floor, expect: &str| {
-            assert_eq!(looks(numbers, window_s, floor).join(", "), expect, "{name}");
+            assert_eq!(looks(numbers, window_s, floor), expect, "{name}");
         };
-        check("all is here", &[9, 8, 7, 6], 3, 0, "settled");
-        check("the tail, once", &[9], 60, 0, "9 9000, settled");
-        check("the rest of the window", &[9, 8], 3, 0, "8 2000, settled");
-        check("no room for more", &[9, 8], 3, 7, "settled");
-        let thrice = "8 1000, wait, 8 1000, wait, 8 1000, settled";
+        check("all is here", &[9, 8, 7, 6], 3, 0, "rest");
+        check("the tail, once", &[9], 60, 0, "9 9000");
+        check("the rest of the window", &[9, 8], 3, 0, "8 2000");
+        check("no room for more", &[9, 8], 3, 7, "rest");
+        let thrice = "8 1000, rest, 8 1000, rest, 8 1000";
         check("an aborted one", &[9, 8, -7, 6], 3, 0, thrice);
-        let later = "wait, 9 1999, wait, 9 1999, wait, 9 1999, settled";
+        let later = "wait, 9 1999, rest, 9 1999, rest, 9 1999";
         check("a missing one, after a while", &[9, 7, 6], 3, 0, later);
-        check("not outside the window", &[9, 8, 7, -5], 2, 0, "settled");
-        let newest = "9 1000, wait, 9 1000, wait, 9 1000, settled";
+        check("not outside the window", &[9, 8, 7, -5], 2, 0, "rest");
+        let newest = "9 1000, rest, 9 1000, rest, 9 1000";
         check("the newest first", &[9, -8, -7, 6], 1, 0, newest);
+    }
+
+    #[test]
+    fn what_was_left_out_of_the_tail_is_not_waited_for() {
+        let mut gaps = Gaps::default();
+        let minute = Duration::from_secs(60);
+        let mut next = |numbers: &[i64]| gaps.next(&groups(numbers), minute, |_| true);
+        let ask = |number, for_ms| {
+            let before = key(number);
+            Next::Ask(Ask { before, for_ms })
+        };
+        assert_eq!(next(&[9]), ask(9, 9_000));
+        // As between two lives of the stream; and the parent may still get it.
+        let hole = [9, 8, 5, 4];
+        assert_eq!(next(&hole), ask(4, 4_000));
+        assert_eq!(next(&hole), Next::Settled);
+        assert_eq!(next(&hole), ask(8, 2_999));
+        assert_eq!(next(&hole), Next::Settled);
+        // What goes missing afterwards may be under way.
+        let other = [12, 10, 9, 8, 5, 4];
+        assert_eq!(next(&other), ask(8, 2_999));
+        assert_eq!(next(&other), Next::Wait);
+        assert_eq!(next(&other), ask(12, 1_999));
+        assert_eq!(next(&other), Next::Settled);
     }
 
     #[test]

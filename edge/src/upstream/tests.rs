@@ -297,3 +297,87 @@ async fn nobody_waits_long_for_the_past_of_a_stream_that_is_over() {
     feed.track.end();
     timeout(PAST_WITHIN / 2, joined.past(MINUTE)).await.unwrap();
 }
+
+/// Joins, and asks for the past with a deadline that only a past that never settles misses.
+async fn joined_with_past(edge: &Node) -> Joined {
+    let joined = edge.upstream.join(&key("live/x"), &[]).await.unwrap();
+    let past = timeout(PAST_WITHIN / 2, joined.past(MINUTE));
+    past.await.expect("the past settles");
+    joined
+}
+
+#[tokio::test]
+async fn nobody_waits_for_what_is_missing_at_the_parent_too() {
+    let mut feed = Feed::new();
+    (0..3).for_each(|_| feed.group());
+    // A hole, then another life of the stream.
+    feed.number = 7;
+    (0..2).for_each(|_| feed.group());
+    (feed.epoch, feed.number) = (2, 100);
+    (0..2).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let joined = joined_with_past(&edge).await;
+    assert_eq!(whole(&joined.track), [1, 2, 3, 7, 8, 100, 101]);
+    // The stream, its past, and once more before the oldest that came: no gap was asked for by itself.
+    assert_eq!(origin.subscriptions(), 3);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_group_that_the_parent_never_had_whole() {
+    let mut feed = Feed::new();
+    feed.group();
+    let mut cut = feed.open();
+    feed.push(&mut cut);
+    drop(cut);
+    feed.group();
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let joined = joined_with_past(&edge).await;
+    assert_eq!(whole(&joined.track), [1, 3]);
+    assert_eq!(origin.subscriptions(), 3);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_past_that_the_parent_refuses_and_it_is_asked_again() {
+    let mut feed = Feed::new();
+    (0..5).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    origin.refuse_past(true);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let joined = joined_with_past(&edge).await;
+    assert_eq!(whole(&joined.track), [5]);
+    origin.refuse_past(false);
+    until("it comes after all", || whole(&joined.track).len() == 5).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_was_here_before_gets_its_past_anew() {
+    let mut feed = Feed::new();
+    (0..3).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_millis(50));
+    drop(joined_with_past(&edge).await);
+    until("left", || edge.metrics.streams.get() == 0).await;
+    (0..3).for_each(|_| feed.group());
+    let joined = joined_with_past(&edge).await;
+    assert_eq!(whole(&joined.track), [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn the_past_of_a_parent_with_little_room_is_as_much_as_it_has() {
+    let room = 4
+        * (FRAMES * (crate::fixture::PICTURE_BYTES + relay::group::FRAME_COST)
+            + relay::group::GROUP_COST);
+    let (track, consumer) = relay::track::new(&Cache::new(room), None).unwrap();
+    let mut feed = Feed::into(track, consumer);
+    (0..20).for_each(|_| feed.group());
+    let origin = Origin::start(&feed);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    let joined = joined_with_past(&edge).await;
+    let here = whole(&joined.track);
+    assert!(
+        (2..6).contains(&here.len()) && here.last() == Some(&20),
+        "{here:?}"
+    );
+}

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use cluster::node::NodeId;
-use media::codec::{Catalog, Codec, TrackConfig};
 use relay::cache::Cache;
 use tokio::time::timeout;
 use transport::quic::Endpoint;
@@ -52,24 +50,6 @@ fn node(parent: SocketAddr) -> Node {
     }
 }
 
-/// A feed that says what it is, as fMP4 wants it.
-fn feed() -> Feed {
-    let record = Bytes::from_static(&[
-        0x01, 0x64, 0x00, 0x0c, 0xff, 0xe1, 0x00, 0x1a, 0x67, 0x64, 0x00, 0x0c, 0xac, 0xd9, 0x41,
-        0x41, 0x9f, 0x9f, 0x01, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00, 0x00, 0x03, 0x03, 0x20,
-        0xf1, 0x42, 0x99, 0x60, 0x01, 0x00, 0x06, 0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0, 0xfd, 0xf8,
-        0xf8, 0x00,
-    ]);
-    let catalog = Catalog {
-        tracks: vec![TrackConfig::new(Codec::H264, record)],
-        frame_rate: None,
-    };
-    Feed {
-        catalog: Arc::new(catalog),
-        ..Feed::new()
-    }
-}
-
 fn key() -> StreamKey {
     StreamKey::parse("live/x").unwrap()
 }
@@ -84,7 +64,7 @@ fn part(number: u64) -> Piece {
 
 #[tokio::test]
 async fn a_part_is_made_once_however_many_ask() {
-    let mut feed = feed();
+    let mut feed = Feed::playable();
     feed.group();
     feed.group();
     let origin = Origin::start(&feed);
@@ -103,7 +83,7 @@ async fn a_part_is_made_once_however_many_ask() {
 
 #[tokio::test]
 async fn what_is_hinted_is_waited_for() {
-    let mut feed = feed();
+    let mut feed = Feed::playable();
     feed.group();
     let origin = Origin::start(&feed);
     let (edge, key) = (node(origin.address), key());
@@ -121,7 +101,7 @@ async fn what_is_hinted_is_waited_for() {
 
 #[tokio::test]
 async fn what_never_comes_is_said_at_once() {
-    let mut feed = feed();
+    let mut feed = Feed::playable();
     (0..5).for_each(|_| feed.group());
     let origin = Origin::start(&feed);
     let (edge, key) = (node(origin.address), key());
@@ -155,7 +135,7 @@ async fn what_never_comes_is_said_at_once() {
 
 #[tokio::test]
 async fn a_stream_that_ends_ends_its_playlist() {
-    let mut feed = feed();
+    let mut feed = Feed::playable();
     (0..3).for_each(|_| feed.group());
     let origin = Origin::start(&feed);
     let (edge, key) = (node(origin.address), key());
@@ -171,7 +151,7 @@ async fn a_stream_that_ends_ends_its_playlist() {
 
 #[tokio::test]
 async fn a_stream_whose_parents_are_lost_does_not_end_but_is_gone() {
-    let mut feed = feed();
+    let mut feed = Feed::playable();
     (0..3).for_each(|_| feed.group());
     let origin = Origin::start(&feed);
     let (edge, key) = (node(origin.address), key());
@@ -190,10 +170,10 @@ async fn a_stream_whose_parents_are_lost_does_not_end_but_is_gone() {
 
 #[tokio::test]
 async fn a_past_that_does_not_come_keeps_no_player_waiting() {
-    let mut feed = feed();
+    let mut feed = Feed::playable();
     (0..3).for_each(|_| feed.group());
     let origin = Origin::start(&feed);
-    origin.refuse_past();
+    origin.refuse_past(true);
     let (edge, key) = (node(origin.address), key());
     let live = async {
         loop {
@@ -201,7 +181,6 @@ async fn a_past_that_does_not_come_keeps_no_player_waiting() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    // The upstream would wait for the past much longer than a player's buffer lasts.
     let view = timeout(Duration::from_secs(4), edge.hls.playlist(&key, None));
     let view = tokio::select! {
         view = view => view.unwrap().unwrap(),
