@@ -4,3 +4,16 @@
 //! order, so the same samples give the same forecasts on any machine. It never hears of a node, only of series.
 
 pub mod series;
+pub mod calendar;
+pub mod history;
+pub mod features;
+pub mod naive;
+pub mod holt;
+pub mod rls;
+pub mod linear;
+pub mod boosting;
+pub mod mix;
+pub mod conformal;
+pub mod train;
+pub mod forecast;
+pub mod evaluate;

@@ -1,0 +1,170 @@
+//! Sans-IO: how good the forecasts of a series would have been: a rolling origin over its second half.
+//!
+//! At each step forecasts are made from what was known then; models are trained anew at set steps, on rows whose
+//! targets were known by then. Nothing after a step can change a forecast made at it.
+
+use std::collections::BTreeMap;
+
+use crate::calendar::{Calendar, Events};
+use crate::forecast::{Forecast, Forecaster};
+use crate::mix::Expert;
+use crate::series::Series;
+use crate::train::{self, QUANTILES, Settings, Table};
+
+/// What came of the forecasts of one series at one horizon.
+#[derive(Clone, Debug, Default)]
+pub struct Score {
+    /// How many steps ahead.
+    pub ahead: usize,
+    /// Forecasts judged.
+    pub count: usize,
+    /// Sum of what came.
+    pub truth: f64,
+    /// Sum of absolute errors of the median.
+    pub error: f64,
+    /// Sums of the absolute errors of each expert, over the steps at which all of them but rare ones spoke.
+    pub experts: BTreeMap<Expert, (f64, f64)>,
+    /// Sums of the pinball loss of each of [`QUANTILES`], corrected and raw.
+    pub pinball: [[f64; 2]; QUANTILES.len()],
+    /// How often what came was below each of [`QUANTILES`], corrected and raw.
+    pub below: [[usize; 2]; QUANTILES.len()],
+    /// Mean absolute movement from a day before, over the first half: what MASE divides by.
+    pub scale: f64,
+}
+
+/// How to evaluate.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The calendar of the series.
+    pub calendar: Calendar,
+    /// Horizons in steps.
+    pub aheads: Vec<usize>,
+    /// How models are trained.
+    pub settings: Settings,
+    /// Rows of a horizon that are kept for training at most.
+    pub most_rows: usize,
+    /// How often models are trained anew in the second half at most.
+    pub most_trainings: usize,
+}
+
+/// Evaluates one series; `seen` is told each forecast of the second half with the step at which it was made.
+pub fn evaluate(
+    series: &Series,
+    events: &Events,
+    plan: &Plan,
+    mut seen: impl FnMut(i64, &Forecast),
+) -> Vec<Score> {
+    let count = series.values.len();
+    let half = count / 2;
+    let clock = plan.calendar.clock(series.step_s);
+    let every = count.div_ceil(plan.most_rows.max(1));
+    let mut tables: Vec<Table> = plan.aheads.iter().map(|ahead| Table::new(*ahead)).collect();
+    train::collect(series, events, plan.calendar, (every, 0), &mut tables);
+    let trainings = trainings(series, plan);
+    let mut learned = Vec::new();
+    let mut forecaster = Forecaster::new(clock, &plan.aheads);
+    let mut scores: Vec<Score> = plan
+        .aheads
+        .iter()
+        .map(|ahead| begin(series, half, *ahead, clock.day))
+        .collect();
+    for (nth, value) in series.values.iter().enumerate() {
+        let step = series.first + nth as i64;
+        if trainings.contains(&step) {
+            let known = |table: &Table| table.known_at.partition_point(|at| *at < step);
+            let parts = tables.iter().map(|table| table.first(known(table)));
+            learned = parts
+                .filter_map(|part| train::learn(part, &plan.settings))
+                .collect();
+        }
+        let forecasts = forecaster.update((step, *value), None, events, &learned);
+        if nth < half || value.is_nan() {
+            continue;
+        }
+        for (score, forecast) in scores.iter_mut().zip(&forecasts) {
+            seen(step, forecast);
+            score.add(forecast, series.at(step + forecast.ahead as i64));
+        }
+    }
+    scores
+}
+
+/// The steps before which models are trained anew: from a little before the second half on.
+pub fn trainings(series: &Series, plan: &Plan) -> Vec<i64> {
+    let (count, day) = (series.values.len(), plan.calendar.clock(series.step_s).day);
+    let half = count / 2;
+    let every = (half / plan.most_trainings.max(1)).max(day).max(1);
+    let warm = half.saturating_sub(WARM_DAYS * day).max(half / 2);
+    (warm..count)
+        .step_by(every)
+        .map(|nth| series.first + nth as i64)
+        .collect()
+}
+
+/// Days before the second half in which the mixture gets to know the first model.
+const WARM_DAYS: usize = 3;
+
+fn begin(series: &Series, half: usize, ahead: usize, day: usize) -> Score {
+    let first = &series.values[..half];
+    let moves = first
+        .iter()
+        .zip(first.iter().skip(day))
+        .map(|(a, b)| (a - b).abs());
+    let moves: Vec<f64> = moves.filter(|moved| !moved.is_nan()).collect();
+    let scale = moves.iter().sum::<f64>() / moves.len().max(1) as f64;
+    Score {
+        ahead,
+        scale,
+        ..Score::default()
+    }
+}
+
+impl Score {
+    fn add(&mut self, forecast: &Forecast, truth: f64) {
+        if truth.is_nan() {
+            return;
+        }
+        self.count += 1;
+        self.truth += truth;
+        self.error += (forecast.median - truth).abs();
+        for expert in Expert::ALL {
+            let said = forecast.experts[expert as usize];
+            if said.is_finite() {
+                let (error, sum) = self.experts.entry(expert).or_default();
+                *error += (said - truth).abs();
+                *sum += truth;
+            }
+        }
+        for (nth, quantile) in QUANTILES.into_iter().map(f64::from).enumerate() {
+            for (kind, value) in [forecast.quantiles[nth], forecast.raw[nth]]
+                .into_iter()
+                .enumerate()
+            {
+                let less = truth - value;
+                self.pinball[nth][kind] += (quantile * less).max((quantile - 1.0) * less);
+                self.below[nth][kind] += usize::from(truth <= value);
+            }
+        }
+    }
+
+    /// Weighted absolute percentage error of the median, as a share.
+    pub fn wape(&self) -> f64 {
+        self.error / self.truth
+    }
+
+    /// The same of an expert, over the steps at which it spoke.
+    pub fn wape_of(&self, expert: Expert) -> Option<f64> {
+        let (error, truth) = self.experts.get(&expert)?;
+        Some(error / truth)
+    }
+
+    /// Mean absolute scaled error against yesterday's value (Hyndman and Koehler, 2006).
+    pub fn mase(&self) -> f64 {
+        self.error / self.count.max(1) as f64 / self.scale
+    }
+
+    /// The share of what came that was at most each of [`QUANTILES`], corrected.
+    pub fn coverage(&self, nth: usize) -> f64 {
+        self.below[nth][0] as f64 / self.count.max(1) as f64
+    }
+}
