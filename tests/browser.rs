@@ -216,6 +216,56 @@ fn publish_rungs(cluster: &Cluster) -> Running {
 }
 
 #[test]
+fn chromium_plays_hls_by_itself_from_every_address() {
+    let mut cluster = Cluster::start(1);
+    cut_segments_at(&mut cluster, "2s");
+    let _publisher = publish_stamped(&cluster, "live/show", &clips::numbered(640));
+    cluster.wait_on_air("live/show");
+    let mut page = Page::open(&cluster);
+    let played = page.ask("play live/show native");
+    let shown = &played["shown"]["Protocol"];
+    assert_eq!(shown, "HLS by the browser", "{played}");
+    plays_natively(&cluster, 8);
+    let played = page.ask("watch 1");
+    assert!(played["frames"].as_i64() > Some(12), "{played}");
+    assert_eq!(played["errors"].as_array().unwrap().len(), 0, "{played}");
+}
+
+/// Chromium counts segments: it begins three before the end and asks again after a target duration, so that three must
+/// last as long as that.
+fn cut_segments_at(cluster: &mut Cluster, longest: &str) {
+    let config = cluster.node("origin").config.clone();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = format!("{text}[hls]\nsegment_max = \"{longest}\"\n");
+    std::fs::write(&config, text).unwrap();
+    cluster.kill("origin");
+    cluster.restart("origin");
+}
+
+/// The browser's own HLS player shows live/show for so long: through the scheduler, redirected, and from an edge; the
+/// number of players.
+pub fn plays_natively(cluster: &Cluster, seconds: u32) -> usize {
+    let (edge, token) = (&cluster.node(EDGES[0].0).public, token("play", "live/show"));
+    let urls = [
+        format!("http://{}/live/show.m3u8", cluster.scheduler),
+        format!("http://{}/live/show.m3u8?redirect=1", cluster.scheduler),
+        format!("http://{edge}/live/show.m3u8?token={token}"),
+    ];
+    let mut script = script("native.mjs");
+    script.arg(seconds.to_string()).args(&urls);
+    let saw = saw(spawn(&mut script));
+    println!("{saw}");
+    let least = 0.75 * f64::from(seconds);
+    for (video, url) in saw["videos"].as_array().unwrap().iter().zip(&urls) {
+        assert_eq!(video["source"], *url, "not by itself: {saw}");
+        assert!(video["at_s"].as_f64() >= Some(least), "{saw}");
+        assert!(video["pictures"].as_f64() >= Some(25.0 * least), "{saw}");
+        assert!(video["width"].as_i64() > Some(0), "{saw}");
+    }
+    urls.len()
+}
+
+#[test]
 fn the_page_says_which_codec_the_browser_cannot_decode_and_plays_av1_by_hls() {
     let cluster = Cluster::start(1);
     let _hevc = publish_stamped(&cluster, "live/hevc", &clips::h265());

@@ -110,7 +110,8 @@ impl Config {
 #[schemars(rename = "Hls")]
 pub struct Hls {
     /// The longest segment, `"1s"` to `"30s"`: a segment is a group, and a longer group is cut into
-    /// several.
+    /// several. It is the target duration of playlists: Chromium's own player and GStreamer want it
+    /// to be at most three times as long as segments are.
     pub segment_max: Duration,
     /// The longest part, `"100ms"` to `"2s"` and at most `segment_max`: players stay about three
     /// parts behind. Where the source's frames fill less than 90 % of it, it is as many whole frames
