@@ -68,6 +68,11 @@ impl Clock {
         step * i64::from(self.step_s)
     }
 
+    /// Steps of an hour, at least one.
+    pub fn hour_steps(&self) -> usize {
+        (self.day / 24).max(1)
+    }
+
     /// A real hour in seconds of this calendar.
     pub fn hour_s(&self) -> f64 {
         f64::from(self.calendar.day_s) / 24.0

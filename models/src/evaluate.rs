@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::calendar::{Calendar, Events};
-use crate::forecast::{Forecast, Forecaster};
+use crate::calendar::{Calendar, Clock, Events};
+use crate::forecast::{Context, Forecast, Forecaster};
 use crate::mix::Expert;
 use crate::series::Series;
-use crate::train::{self, QUANTILES, Settings, Table};
+use crate::train::{self, Learned, QUANTILES, Settings, Table};
 
 /// What came of the forecasts of one series at one horizon.
 #[derive(Clone, Debug, Default)]
@@ -62,13 +62,8 @@ pub fn evaluate(
     train::collect(series, events, plan.calendar, (every, 0), &mut tables);
     let trainings = trainings(series, plan);
     let mut learned = Vec::new();
-    let mut forecaster = Forecaster::new(clock, &plan.aheads);
-    let mut scores: Vec<Score> = plan
-        .aheads
-        .iter()
-        .map(|ahead| begin(series, half, *ahead, clock.day))
-        .collect();
-    for (nth, value) in series.values.iter().enumerate() {
+    let mut replay = Replay::new(series, half, (clock, &plan.aheads));
+    for nth in 0..count {
         let step = series.first + nth as i64;
         if trainings.contains(&step) {
             let known = |table: &Table| table.known_at.partition_point(|at| *at < step);
@@ -77,16 +72,55 @@ pub fn evaluate(
                 .filter_map(|part| train::learn(part, &plan.settings))
                 .collect();
         }
-        let forecasts = forecaster.update((step, *value), None, events, &learned);
-        if nth < half || value.is_nan() {
-            continue;
+        replay.step(nth, (series, events), &learned, &mut seen);
+    }
+    replay.scores
+}
+
+/// One series forecast step by step and judged from some step on.
+pub(crate) struct Replay {
+    forecaster: Forecaster,
+    judged_from: usize,
+    pub(crate) scores: Vec<Score>,
+}
+
+impl Replay {
+    pub(crate) fn new(
+        series: &Series,
+        judged_from: usize,
+        (clock, aheads): (Clock, &[usize]),
+    ) -> Self {
+        let score = |ahead: &usize| begin(series, judged_from, *ahead, clock.day);
+        Self {
+            forecaster: Forecaster::new(clock, aheads),
+            judged_from,
+            scores: aheads.iter().map(score).collect(),
         }
-        for (score, forecast) in scores.iter_mut().zip(&forecasts) {
+    }
+
+    /// Takes the `nth` value, with what was learned by then.
+    pub(crate) fn step(
+        &mut self,
+        nth: usize,
+        (series, events): (&Series, &Events),
+        learned: &[Learned],
+        seen: &mut impl FnMut(i64, &Forecast),
+    ) {
+        let (step, value) = (series.first + nth as i64, series.values[nth]);
+        let context = Context {
+            flow: None,
+            events,
+            learned,
+        };
+        let forecasts = self.forecaster.update((step, value), context);
+        if nth < self.judged_from || value.is_nan() {
+            return;
+        }
+        for (score, forecast) in self.scores.iter_mut().zip(&forecasts) {
             seen(step, forecast);
             score.add(forecast, series.at(step + forecast.ahead as i64));
         }
     }
-    scores
 }
 
 /// The steps before which models are trained anew: from a little before the second half on.
@@ -104,8 +138,8 @@ pub fn trainings(series: &Series, plan: &Plan) -> Vec<i64> {
 /// Days before the second half in which the mixture gets to know the first model.
 const WARM_DAYS: usize = 3;
 
-fn begin(series: &Series, half: usize, ahead: usize, day: usize) -> Score {
-    let first = &series.values[..half];
+fn begin(series: &Series, until: usize, ahead: usize, day: usize) -> Score {
+    let first = &series.values[..until];
     let moves = first
         .iter()
         .zip(first.iter().skip(day))
@@ -166,5 +200,85 @@ impl Score {
     /// The share of what came that was at most each of [`QUANTILES`], corrected.
     pub fn coverage(&self, nth: usize) -> f64 {
         self.below[nth][0] as f64 / self.count.max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boosting;
+
+    fn series(seed: u32) -> Series {
+        let value = |step: i64| {
+            let noise = (step as u32 ^ seed).wrapping_mul(2_654_435_761) >> 16;
+            let phase = step.rem_euclid(48) as f64 / 48.0 * std::f64::consts::TAU;
+            1000.0 * (1.5 + phase.sin()) * (1.0 + f64::from(noise) / 65_536.0 * 0.2)
+        };
+        Series {
+            first: 5,
+            step_s: 1,
+            values: (0..1600).map(value).collect(),
+        }
+    }
+
+    fn forecasts(series: &Series) -> (Vec<(i64, Forecast)>, Vec<Score>) {
+        let trees = boosting::Settings {
+            trees: 5,
+            ..boosting::Settings::default()
+        };
+        let plan = Plan {
+            calendar: Calendar {
+                day_s: 48,
+                week_s: 336,
+            },
+            aheads: vec![1, 4],
+            settings: Settings {
+                median: trees,
+                quantiles: trees,
+                seed: 1,
+            },
+            most_rows: 2000,
+            most_trainings: 4,
+        };
+        let mut seen = Vec::new();
+        let scores = evaluate(series, &Events::default(), &plan, |step, forecast| {
+            seen.push((step, forecast.clone()));
+        });
+        (seen, scores)
+    }
+
+    #[test]
+    fn what_comes_later_changes_no_forecast() {
+        let (whole, mut changed) = (series(1), series(1));
+        let cut = 1200;
+        let other = series(99);
+        for nth in cut..changed.values.len() {
+            changed.values[nth] = 7.0 * other.values[nth];
+        }
+        let (before, after) = (forecasts(&whole).0, forecasts(&changed).0);
+        let until = whole.first + cut as i64;
+        let early = |seen: &[(i64, Forecast)]| -> Vec<_> {
+            let early = seen.iter().filter(|(step, _)| *step < until);
+            // As text, so that what is unknown equals itself.
+            early.map(|seen| format!("{seen:?}")).collect()
+        };
+        assert!(early(&before).len() > 700);
+        assert_eq!(early(&before), early(&after));
+    }
+
+    #[test]
+    fn scores_are_those_of_the_second_half() {
+        let series = series(1);
+        let (seen, scores) = forecasts(&series);
+        assert_eq!(scores[0].count, 799, "the last step's truth is not known");
+        assert_eq!(scores[1].count, 796);
+        let made = seen.iter().filter(|(_, forecast)| forecast.ahead == 1);
+        let errors = made.filter_map(|(step, forecast)| {
+            let truth = series.at(step + 1);
+            (!truth.is_nan()).then(|| (forecast.median - truth).abs())
+        });
+        assert!((errors.sum::<f64>() - scores[0].error).abs() < 1e-6);
+        assert!(scores[0].wape() < scores[0].wape_of(Expert::Persistence).unwrap());
+        assert!(scores[0].mase() < 1.0 && (0.8..1.0).contains(&scores[0].coverage(0)));
     }
 }

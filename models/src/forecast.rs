@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use crate::calendar::{Clock, Events};
 use crate::conformal::Band;
+use crate::drift::{Holding, PageHinkley};
 use crate::features;
 use crate::history::History;
 use crate::holt::Grid;
@@ -37,13 +38,35 @@ pub struct Forecast {
     pub experts: [f64; Expert::ALL.len()],
 }
 
+/// What is known beside the series itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Who came and went.
+    pub flow: Option<Flow>,
+    /// Announced events.
+    pub events: &'a Events,
+    /// What was learned, for some of the horizons or none.
+    pub learned: &'a [Learned],
+}
+
 /// The online state of one series.
 #[derive(Clone, Debug)]
 pub struct Forecaster {
     past: History,
     holt: Grid,
     lanes: Vec<Lane>,
+    drift: PageHinkley,
+    drifts: Drifts,
     row: Vec<f32>,
+}
+
+/// How often a series changed its ways, and when last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drifts {
+    /// How often.
+    pub count: u64,
+    /// The step at which it was noticed last.
+    pub last: Option<i64>,
 }
 
 /// One horizon.
@@ -54,10 +77,20 @@ struct Lane {
     mix: Mix,
     /// Mean absolute error of late, in `ln`.
     error: f32,
-    /// Outside and inside announced events.
+    /// Whether the quantile of 0.9 has held of late.
+    holding: Holding,
+    /// By [`Mood`].
     bands: [Vec<Band>; 2],
     /// What was said in the last `ahead` steps, oldest first.
     pending: VecDeque<Pending>,
+}
+
+/// What corrections are learned apart for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Calm,
+    /// An announced event is on.
+    Event,
 }
 
 #[derive(Clone, Debug)]
@@ -66,48 +99,41 @@ struct Pending {
     now: f32,
     said: Said,
     few: Box<[f64]>,
+    outlook: Outlook,
+}
+
+/// A forecast in `ln(1 + y)`.
+#[derive(Clone, Copy, Debug)]
+struct Outlook {
+    mood: Mood,
     median: f32,
     raw: [f32; QUANTILES.len()],
     corrections: [f32; QUANTILES.len()],
-    in_event: bool,
 }
 
 impl Forecaster {
     /// Of a series that has not begun, for horizons of so many steps.
     pub fn new(clock: Clock, aheads: &[usize]) -> Self {
-        let mut few = Vec::new();
-        features::few(&History::new(clock), 1, &mut few);
-        let every = (3 * clock.day).div_ceil(MOST_SCORES).max(1);
-        let room = (3 * clock.day / every).max(LEAST_SCORES);
-        let band = |quantile| Band::new(f64::from(quantile), room, every as u32);
-        let bands = || QUANTILES.map(band).to_vec();
-        let lane = |ahead: &usize| Lane {
-            ahead: *ahead,
-            rls: Rls::new(few.len()),
-            mix: Mix::default(),
-            error: 0.0,
-            bands: [bands(), bands()],
-            pending: VecDeque::new(),
-        };
         Self {
             past: History::new(clock),
             holt: Grid::new(aheads),
-            lanes: aheads.iter().map(lane).collect(),
+            lanes: aheads
+                .iter()
+                .map(|ahead| Lane::new(clock, *ahead))
+                .collect(),
+            drift: PageHinkley::default(),
+            drifts: Drifts::default(),
             row: Vec::new(),
         }
     }
 
-    /// Takes the value of the next step (NaN: unknown) and forecasts, with what was learned, where something was.
-    pub fn update(
-        &mut self,
-        (step, value): (i64, f64),
-        flow: Option<Flow>,
-        events: &Events,
-        learned: &[Learned],
-    ) -> Vec<Forecast> {
-        let before = self.past.step();
+    /// Takes the value of a step (NaN: unknown) and forecasts every horizon; nothing for a step that is past already.
+    pub fn update(&mut self, (step, value): (i64, f64), context: Context<'_>) -> Vec<Forecast> {
+        if self.past.age() > 0 && step <= self.past.step() {
+            return Vec::new();
+        }
         self.past.push(step, value);
-        if self.past.age() == 0 || self.past.step() <= before && self.past.age() > 1 {
+        if self.past.age() == 0 {
             return Vec::new();
         }
         self.learn();
@@ -115,17 +141,15 @@ impl Forecaster {
         let mut row = std::mem::take(&mut self.row);
         features::shared(&self.past, &mut row);
         let mut forecasts = Vec::with_capacity(self.lanes.len());
-        for nth in 0..self.lanes.len() {
-            let ahead = self.lanes[nth].ahead;
-            let learned = learned.iter().find(|learned| learned.ahead == ahead);
+        for (nth, lane) in self.lanes.iter_mut().enumerate() {
+            let mut learned = context.learned.iter();
+            let learned = learned.find(|learned| learned.ahead == lane.ahead);
             if learned.is_some() {
-                features::own(&self.past, events, ahead, &mut row);
+                features::own(&self.past, context.events, lane.ahead, &mut row);
             }
-            forecasts.push(self.speak(
-                nth,
-                (flow, events),
-                learned.map(|learned| (learned, &row[..])),
-            ));
+            let learned = learned.map(|learned| (learned, &row[..]));
+            let holt = self.holt.forecast(nth);
+            forecasts.push(lane.speak((&self.past, holt), context, learned));
         }
         self.row = row;
         forecasts
@@ -133,120 +157,15 @@ impl Forecaster {
 
     /// Learns what became of what was said for this step.
     fn learn(&mut self) {
-        let (now, step, known) = (self.past.now(), self.past.step(), self.past.is_known());
         for lane in &mut self.lanes {
-            while let Some(said) = lane.pending.front() {
-                let due = said.step + lane.ahead as i64;
-                if due > step {
-                    break;
-                }
-                if due == step && known {
-                    lane.rls.learn(&said.few, f64::from(now - said.now));
-                    lane.mix.learn(&said.said, now);
-                    lane.error += 0.01 * ((now - said.median).abs() - lane.error);
-                    let bands = &mut lane.bands[usize::from(said.in_event)];
-                    for (nth, band) in bands.iter_mut().enumerate() {
-                        band.learn(now - said.raw[nth], said.corrections[nth]);
-                    }
-                }
-                lane.pending.pop_front();
+            if let Some(error) = lane.learn(&self.past)
+                && self.past.clock().hour_steps() >= lane.ahead
+                && self.drift.push(f64::from(error))
+            {
+                self.drifts.count += 1;
+                self.drifts.last = Some(self.past.step());
             }
         }
-    }
-
-    /// One horizon's forecast.
-    fn speak(
-        &mut self,
-        nth: usize,
-        (flow, events): (Option<Flow>, &Events),
-        learned: Option<(&Learned, &[f32])>,
-    ) -> Forecast {
-        let (past, lane) = (&self.past, &mut self.lanes[nth]);
-        let (ahead, now, clock) = (lane.ahead, past.now(), past.clock());
-        let mut few = Vec::new();
-        features::few(past, ahead, &mut few);
-        let mut said = [f32::NAN; Expert::ALL.len()];
-        let mut say = |expert: Expert, value: Option<f32>| {
-            said[expert as usize] = value.unwrap_or(f32::NAN);
-        };
-        say(Expert::Persistence, Some(naive::persistence(past)));
-        say(Expert::Holt, Some(self.holt.forecast(nth)));
-        say(Expert::SeasonalDay, naive::seasonal(past, clock.day, ahead));
-        say(
-            Expert::SeasonalWeek,
-            naive::seasonal(past, clock.week, ahead),
-        );
-        say(Expert::ScaledDay, naive::scaled(past, clock.day, ahead));
-        say(Expert::ScaledWeek, naive::scaled(past, clock.week, ahead));
-        say(
-            Expert::Profile,
-            features::mean_movement(past, ahead).map(|moved| now + moved),
-        );
-        let online = lane
-            .rls
-            .predict(&few)
-            .map(|moved| moved.clamp(LEAST_FACTOR_LN, MOST_FACTOR_LN));
-        say(Expert::Rls, online.map(|moved| now + moved as f32));
-        let line = learned.and_then(|(learned, row)| Some((learned.line.as_ref()?, row)));
-        say(
-            Expert::Ridge,
-            line.map(|(line, row)| now + line.predict(row)),
-        );
-        say(
-            Expert::Trees,
-            learned.map(|(learned, row)| now + learned.median.predict(row)),
-        );
-        let seconds = ahead as f64 * f64::from(clock.step_s);
-        say(
-            Expert::BirthDeath,
-            flow.and_then(|flow| birth_death(now, flow, seconds)),
-        );
-        let highest = past.recent(clock.day).iter().copied().fold(now, f32::max);
-        // Nothing grows beyond this within an hour but what was announced, and trees know that.
-        said.iter_mut()
-            .for_each(|value| *value = value.clamp(0.0, highest + MOST_GROWTH_LN));
-        let median = lane.mix.say(&said);
-        let usual = lane.error.max(LEAST_WIDTH);
-        let mut raw = [median + usual; QUANTILES.len()];
-        if let Some((learned, row)) = learned {
-            for (raw, forest) in raw.iter_mut().zip(&learned.quantiles) {
-                *raw = now + forest.predict(row);
-            }
-        }
-        let (from, to) = (
-            clock.second(past.step()),
-            clock.second(past.step() + ahead as i64),
-        );
-        let in_event = events.is_on(from, to);
-        let correction = |nth: usize| lane.bands[usize::from(in_event)][nth].correction();
-        let corrections: [f32; QUANTILES.len()] = std::array::from_fn(correction);
-        let mut forecast = Forecast {
-            ahead,
-            median: level(median),
-            quantiles: std::array::from_fn(|nth| level(raw[nth] + corrections[nth])),
-            raw: raw.map(level),
-            experts: said.map(level),
-        };
-        let mut least = forecast.median;
-        for quantile in &mut forecast.quantiles {
-            least = quantile.max(least);
-            *quantile = least;
-        }
-        if past.is_known() {
-            let few = few.into_boxed_slice();
-            let step = past.step();
-            lane.pending.push_back(Pending {
-                step,
-                now,
-                said,
-                few,
-                median,
-                raw,
-                corrections,
-                in_event,
-            });
-        }
-        forecast
     }
 
     /// Its past.
@@ -254,10 +173,181 @@ impl Forecaster {
         &self.past
     }
 
+    /// How often it changed its ways.
+    pub fn drifts(&self) -> Drifts {
+        self.drifts
+    }
+
+    /// Whether the quantile of 0.9 of the `nth` horizon has held for the last hour.
+    pub fn holds(&self, nth: usize) -> bool {
+        self.lanes.get(nth).is_none_or(|lane| lane.holding.holds())
+    }
+
     /// The weight of each expert for the `nth` horizon, as of now.
     pub fn weights(&self, nth: usize) -> Option<[f64; Expert::ALL.len()]> {
         let lane = self.lanes.get(nth)?;
         Some(lane.mix.weights(&lane.pending.back()?.said))
+    }
+}
+
+impl Lane {
+    fn new(clock: Clock, ahead: usize) -> Self {
+        let mut few = Vec::new();
+        features::few(&History::new(clock), ahead, &mut few);
+        let every = (3 * clock.day).div_ceil(MOST_SCORES).max(1);
+        let room = (3 * clock.day / every).max(LEAST_SCORES);
+        let band = |quantile| Band::new(f64::from(quantile), room, every as u32);
+        let bands = || QUANTILES.map(band).to_vec();
+        Self {
+            ahead,
+            rls: Rls::new(few.len()),
+            mix: Mix::default(),
+            error: 0.0,
+            holding: Holding::new(clock.hour_steps().max(LEAST_HOUR)),
+            bands: [bands(), bands()],
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// Learns what became of what was said for this step; the median's absolute error in `ln`.
+    fn learn(&mut self, past: &History) -> Option<f32> {
+        let (now, step) = (past.now(), past.step());
+        let mut error = None;
+        while let Some(said) = self.pending.front() {
+            let due = said.step + self.ahead as i64;
+            if due > step {
+                break;
+            }
+            if due == step && past.is_known() {
+                self.rls.learn(&said.few, f64::from(now - said.now));
+                self.mix.learn(&said.said, now);
+                let outlook = said.outlook;
+                for (nth, band) in self.bands[outlook.mood as usize].iter_mut().enumerate() {
+                    band.learn(now - outlook.raw[nth], outlook.corrections[nth]);
+                }
+                self.holding
+                    .push(now > outlook.raw[0] + outlook.corrections[0]);
+                let wrong = (now - outlook.median).abs();
+                self.error += ERROR_PACE * (wrong - self.error);
+                error = Some(wrong);
+            }
+            self.pending.pop_front();
+        }
+        error
+    }
+
+    /// What is expected now.
+    fn speak(
+        &mut self,
+        (past, holt): (&History, f32),
+        context: Context<'_>,
+        learned: Option<(&Learned, &[f32])>,
+    ) -> Forecast {
+        let mut few = Vec::with_capacity(self.rls.columns());
+        features::few(past, self.ahead, &mut few);
+        let said = self.voices((past, holt), &few, context.flow, learned);
+        let outlook = self.outlook(past, &said, context.events, learned);
+        let corrected = |nth: usize| level(outlook.raw[nth] + outlook.corrections[nth]);
+        let median = level(outlook.median);
+        let mut quantiles: [f64; QUANTILES.len()] = std::array::from_fn(corrected);
+        let mut least = median;
+        for quantile in &mut quantiles {
+            least = quantile.max(least);
+            *quantile = least;
+        }
+        if past.is_known() {
+            let (step, now, few) = (past.step(), past.now(), few.into_boxed_slice());
+            self.pending.push_back(Pending {
+                step,
+                now,
+                said,
+                few,
+                outlook,
+            });
+        }
+        let (raw, experts) = (outlook.raw.map(level), said.map(level));
+        Forecast {
+            ahead: self.ahead,
+            median,
+            quantiles,
+            raw,
+            experts,
+        }
+    }
+
+    /// What each expert says.
+    fn voices(
+        &self,
+        (past, holt): (&History, f32),
+        few: &[f64],
+        flow: Option<Flow>,
+        learned: Option<(&Learned, &[f32])>,
+    ) -> Said {
+        let (ahead, now, clock) = (self.ahead, past.now(), past.clock());
+        let online = self.rls.predict(few);
+        let online = online.map(|moved| moved.clamp(-MOST_MOVE_LN, MOST_MOVE_LN) as f32);
+        let line = learned.and_then(|(learned, row)| Some(learned.line.as_ref()?.predict(row)));
+        let trees = learned.map(|(learned, row)| learned.median.predict(row));
+        let seconds = ahead as f64 * f64::from(clock.step_s);
+        let mut said = [f32::NAN; Expert::ALL.len()];
+        let pairs = [
+            (Expert::Persistence, Some(naive::persistence(past))),
+            (Expert::Holt, Some(holt)),
+            (Expert::SeasonalDay, naive::seasonal(past, clock.day, ahead)),
+            (
+                Expert::SeasonalWeek,
+                naive::seasonal(past, clock.week, ahead),
+            ),
+            (Expert::ScaledDay, naive::scaled(past, clock.day, ahead)),
+            (Expert::ScaledWeek, naive::scaled(past, clock.week, ahead)),
+            (
+                Expert::Profile,
+                features::mean_movement(past, ahead).map(|moved| now + moved),
+            ),
+            (Expert::Rls, online.map(|moved| now + moved)),
+            (Expert::Ridge, line.map(|moved| now + moved)),
+            (Expert::Trees, trees.map(|moved| now + moved)),
+            (
+                Expert::BirthDeath,
+                flow.and_then(|flow| birth_death(now, flow, seconds)),
+            ),
+        ];
+        let highest = past.recent(clock.day).iter().copied().fold(now, f32::max);
+        for (expert, value) in pairs {
+            if let Some(value) = value {
+                said[expert as usize] = value.clamp(0.0, highest + MOST_GROWTH_LN);
+            }
+        }
+        said
+    }
+
+    /// What they come to together.
+    fn outlook(
+        &self,
+        past: &History,
+        said: &Said,
+        events: &Events,
+        learned: Option<(&Learned, &[f32])>,
+    ) -> Outlook {
+        let median = self.mix.say(said);
+        let mut raw = [median + self.error.max(LEAST_WIDTH); QUANTILES.len()];
+        if let Some((learned, row)) = learned {
+            for (raw, forest) in raw.iter_mut().zip(&learned.quantiles) {
+                *raw = past.now() + forest.predict(row);
+            }
+        }
+        let clock = past.clock();
+        let (from, to) = (past.step(), past.step() + self.ahead as i64);
+        let in_event = events.is_on(clock.second(from), clock.second(to));
+        let mood = if in_event { Mood::Event } else { Mood::Calm };
+        let bands = &self.bands[mood as usize];
+        let corrections = std::array::from_fn(|nth| bands[nth].correction());
+        Outlook {
+            mood,
+            median,
+            raw,
+            corrections,
+        }
     }
 }
 
@@ -282,12 +372,18 @@ fn birth_death(now: f32, flow: Flow, seconds: f64) -> Option<f32> {
 /// Viewers who stay for longer than a day are no viewers.
 const LONGEST_STAY_S: f64 = 86_400.0;
 /// The online line stays between a fifth and five times the present: it can diverge.
-const LEAST_FACTOR_LN: f64 = -1.609_437_912_434_100_3;
-const MOST_FACTOR_LN: f64 = 1.609_437_912_434_100_3;
-/// Ten times the highest of the last day.
+const MOST_MOVE_LN: f64 = 1.609_437_912_434_100_3;
+/// Nothing grows beyond ten times the highest of the last day: what is meant to was announced, and comes by the trees.
 const MOST_GROWTH_LN: f32 = std::f32::consts::LN_10;
+/// Weight of the newest error in their mean.
+const ERROR_PACE: f32 = 0.01;
 /// What is perfectly forecast still has some width.
 const LEAST_WIDTH: f32 = 1e-4;
+/// Steps of the hour in which quantiles have to hold at least: fewer say nothing about a tenth.
+const LEAST_HOUR: usize = 36;
 /// Scores that a quantile is corrected by: three days of five minutes; longer memories are slow, shorter ones noisy.
 const MOST_SCORES: usize = 864;
 const LEAST_SCORES: usize = 200;
+
+#[cfg(test)]
+mod tests;

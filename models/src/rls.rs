@@ -43,6 +43,11 @@ impl Rls {
         (0..columns).for_each(|nth| self.inverse[nth * columns + nth] = START);
     }
 
+    /// How many columns.
+    pub fn columns(&self) -> usize {
+        self.slopes.len()
+    }
+
     /// The forecast for a row, once enough rows were seen.
     pub fn predict(&self, row: &[f64]) -> Option<f64> {
         let enough = self.seen > 3 * self.slopes.len() as u64;

@@ -29,6 +29,19 @@ pub struct Learned {
     pub quantiles: Vec<Forest>,
 }
 
+impl Learned {
+    /// Whether it can be applied to rows of so many columns.
+    pub fn is_sound(&self, columns: usize) -> bool {
+        self.quantiles.len() == QUANTILES.len()
+            && self.line.as_ref().is_none_or(|line| line.is_sound(columns))
+            && self
+                .quantiles
+                .iter()
+                .chain([&self.median])
+                .all(|forest| forest.is_sound(columns))
+    }
+}
+
 /// Rows of one horizon, oldest first within a series.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -91,8 +104,23 @@ impl Table {
         self.targets.is_empty()
     }
 
-    /// Its first rows.
+    /// Those of its rows whose targets were known before a step.
+    pub fn until(&self, step: i64) -> Self {
+        let width = features::width();
+        let mut rows = Self::new(self.ahead);
+        for nth in (0..self.len()).filter(|nth| self.known_at[*nth] < step) {
+            rows.values
+                .extend(&self.values[nth * width..(nth + 1) * width]);
+            rows.targets.push(self.targets[nth]);
+            rows.weights.push(self.weights[nth]);
+            rows.known_at.push(self.known_at[nth]);
+        }
+        rows
+    }
+
+    /// Its first rows; all, when there are no more.
     pub fn first(&self, rows: usize) -> Part<'_> {
+        let rows = rows.min(self.len());
         Part {
             values: &self.values[..rows * features::width()],
             targets: &self.targets[..rows],
