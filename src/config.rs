@@ -19,6 +19,8 @@ pub struct Config {
     pub cluster: cluster::config::Cluster,
     /// Who may publish and who may watch.
     pub tokens: cluster::token::Config,
+    /// The calendar of planning, billing and forecasts, the same on every node.
+    pub time: cluster::time::Time,
     /// The operator's listener: API, console, metrics.
     pub admin: transport::admin::Config,
     /// Read by `weir origin`: takes streams in and relays them to edges.
@@ -58,6 +60,7 @@ impl Config {
         let filled = toml::to_string(&value).context("a table that was read can be written")?;
         let config: Self = toml::from_str(&filled).map_err(|error| explain(error.message()))?;
         scheduler::config::ladders(&config.stream)?;
+        config.time.check()?;
         Ok(config)
     }
 
@@ -67,6 +70,7 @@ impl Config {
             node: self.node.clone(),
             cluster: self.cluster.clone(),
             tokens: self.tokens.clone(),
+            time: self.time,
             admin: self.admin.clone(),
         }
     }
@@ -146,6 +150,7 @@ mod tests {
                 "[[stream]]\nname = \"live/x\"\nrungs = [\"live/y\", \"live/z\"]",
                 "[[stream]] live/x: it must be one of its rungs",
             ),
+            ("[time]\nscale = 288.0", "say history_step = \"5m\""),
             ("[admin\n", "TOML parse error"),
         ];
         for (text, expect) in table {

@@ -1,4 +1,5 @@
-//! The sections of `weir.toml` that every role reads: `[node]`, `[cluster]`, `[tokens]`, `[admin]`.
+//! The sections of `weir.toml` that every role reads: `[node]`, `[cluster]`, `[tokens]`, `[time]`,
+//! `[admin]`.
 //!
 //! The comments on the fields are the operator's configuration page. Reading the file, replacing
 //! `${NAME}` and naming the nearest known key are the binary's.
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use transport::{admin, tls};
 
 use crate::node::{MAX_NAME, NodeId, Place, Role};
+use crate::time::Time;
 use crate::token;
 
 pub use transport::config::Secret;
@@ -24,6 +26,8 @@ pub struct Common {
     pub cluster: Cluster,
     /// `[tokens]`: who may publish and watch.
     pub tokens: token::Config,
+    /// `[time]`: its calendar.
+    pub time: Time,
     /// `[admin]`: the listener for operators.
     pub admin: admin::Config,
 }

@@ -6,6 +6,9 @@
 
 pub mod node;
 pub mod stream;
+pub mod region;
+pub mod waiting;
+pub mod time;
 pub mod sample;
 pub mod plan;
 pub mod token;

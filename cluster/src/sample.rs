@@ -2,7 +2,7 @@
 //!
 //! A sample is bounded ([`Sample::trim`]) and says all about its node, so that a scheduler that
 //! has just started knows the cluster after one round. Gauges hold for the second that ends at
-//! `at_ms`; `joins` and `refused` count within it.
+//! `at_ms`; `joins`, `leaves` and the node's `refused` count within it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::{Node, NodeId};
 use crate::plan::{Mark, Plan};
+use crate::region::{MAX_REGIONS, Region};
 use crate::stream::{StreamKey, StreamRecord};
 
 /// Where a scheduler takes reports.
@@ -53,6 +54,9 @@ pub struct Sample {
     pub memory_bytes: u64,
     /// Viewers of each stream, only streams that have some.
     pub viewers: Vec<StreamViewers>,
+    /// Viewers by where they are (edges only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<RegionLoad>,
     /// Viewers of the streams that [`Sample::trim`] took off the list.
     pub other_viewers: u32,
     /// Streams taken in (origins only), present in the newest sample of a report.
@@ -87,6 +91,49 @@ pub struct StreamViewers {
     pub key: StreamKey,
     /// Viewers connected.
     pub viewers: u32,
+    /// Viewers who began to watch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub joins: u32,
+    /// Viewers who went; the last ones are told of with no viewers left.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leaves: u32,
+}
+
+/// What a region's viewers are to a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionLoad {
+    /// Where they are.
+    pub region: Region,
+    /// Viewers connected.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub viewers: u32,
+    /// Bits per second sent to them.
+    #[serde(default)]
+    pub egress_bps: u64,
+    /// Viewers who began to watch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub joins: u32,
+    /// Viewers who went.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leaves: u32,
+    /// Viewers who wait because there was no room for them: each once, however often it asked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: u32,
+}
+
+impl RegionLoad {
+    /// Adds another one's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.viewers = self.viewers.saturating_add(other.viewers);
+        self.egress_bps = self.egress_bps.saturating_add(other.egress_bps);
+        self.joins = self.joins.saturating_add(other.joins);
+        self.leaves = self.leaves.saturating_add(other.leaves);
+        self.refused = self.refused.saturating_add(other.refused);
+    }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The relay link to a parent.
@@ -113,6 +160,7 @@ impl Sample {
             cpu: 0.0,
             memory_bytes: 0,
             viewers: Vec::new(),
+            regions: Vec::new(),
             other_viewers: 0,
             streams: Vec::new(),
             other_streams: 0,
@@ -130,8 +178,9 @@ impl Sample {
             .fold(self.other_viewers, u32::saturating_add)
     }
 
-    /// Keeps the [`MAX_WATCHED`] most watched streams and sums up the rest; of the streams taken
-    /// in, those longest on air, because one that was listed should not vanish.
+    /// Keeps the [`MAX_WATCHED`] most watched streams and sums up the rest, and so with the
+    /// [`MAX_REGIONS`] of most viewers; of the streams taken in it keeps those longest on air,
+    /// because one that was listed should not vanish.
     pub fn trim(&mut self) {
         if self.viewers.len() > MAX_WATCHED {
             self.viewers
@@ -140,6 +189,18 @@ impl Sample {
             self.other_viewers = rest
                 .map(|s| s.viewers)
                 .fold(self.other_viewers, u32::saturating_add);
+        }
+        if self.regions.len() > MAX_REGIONS {
+            self.regions.sort_by(|a, b| {
+                (Reverse(a.viewers), a.region).cmp(&(Reverse(b.viewers), b.region))
+            });
+            let mut other = RegionLoad {
+                region: Region::OTHER,
+                ..RegionLoad::default()
+            };
+            let rest = self.regions.drain(MAX_REGIONS - 1..);
+            rest.for_each(|rest| other.add(&rest));
+            self.regions.push(other);
         }
         if self.streams.len() > MAX_STREAMS {
             self.streams
@@ -190,6 +251,8 @@ mod tests {
         StreamViewers {
             key: StreamKey::parse(&format!("live/{name}")).unwrap(),
             viewers,
+            joins: 0,
+            leaves: 0,
         }
     }
 
@@ -205,6 +268,34 @@ mod tests {
             (sample.other_viewers, sample.total_viewers()),
             (1 + 2, total)
         );
+    }
+
+    #[test]
+    fn trimming_sums_up_the_regions_of_few_viewers() {
+        let mut sample = sample();
+        let region = |i: usize| RegionLoad {
+            region: Region::named(&format!("r{i}")),
+            viewers: i as u32,
+            joins: 1,
+            ..RegionLoad::default()
+        };
+        sample.regions = (0..MAX_REGIONS + 2).map(region).collect();
+        sample.trim();
+        assert_eq!(sample.regions.len(), MAX_REGIONS);
+        let other = sample.regions.last().unwrap();
+        assert_eq!(
+            (other.region, other.viewers, other.joins),
+            (Region::OTHER, 1 + 2, 3)
+        );
+    }
+
+    #[test]
+    fn a_sample_of_a_node_without_regions_is_read() {
+        let mut json = serde_json::to_value(sample()).unwrap();
+        json["viewers"] = serde_json::json!([{ "key": "live/x", "viewers": 1 }]);
+        assert!(json.get("regions").is_none());
+        let read: Sample = serde_json::from_value(json).unwrap();
+        assert_eq!((read.regions.len(), read.viewers[0].joins), (0, 0));
     }
 
     fn record(sample: &Sample, i: usize) -> StreamRecord {
@@ -248,8 +339,19 @@ mod tests {
             .map(|i| StreamViewers {
                 key: key(i),
                 viewers: u32::MAX,
+                joins: u32::MAX,
+                leaves: u32::MAX,
             })
             .collect();
+        let region = |i| RegionLoad {
+            region: Region::named(&format!("{i:016}")),
+            viewers: u32::MAX,
+            egress_bps: u64::MAX,
+            joins: u32::MAX,
+            leaves: u32::MAX,
+            refused: u32::MAX,
+        };
+        older.regions = (0..MAX_REGIONS).map(region).collect();
         let mut newest = older.clone();
         newest.streams = (0..MAX_STREAMS).map(|i| record(&newest, i)).collect();
         let mut samples = vec![older; MAX_BATCH - 1];
@@ -266,6 +368,7 @@ mod tests {
         let mut one = sample();
         one.viewers = vec![watched(1, 2)];
         one.refused.insert("token".into(), 3);
+        one.regions = vec![RegionLoad::default()];
         let json = serde_json::to_string(&one).unwrap();
         assert_eq!(serde_json::from_str::<Sample>(&json).unwrap(), one);
     }

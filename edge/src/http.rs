@@ -9,12 +9,14 @@
 mod hls;
 pub(crate) mod request;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::node::{Capacity, NodeId};
 use cluster::plan::{Health, Mark, Plan};
+use cluster::region::Region;
 use cluster::stream::StreamKey;
 use cluster::token::{Action, Attempt, Claims, Gate, Refusal};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -76,7 +78,22 @@ struct Entrant<'a> {
     claims: Result<Option<&'a Claims>, Refusal>,
     /// Whoever has the same is the same viewer.
     session: Option<&'a str>,
+    /// Where it is.
+    region: Region,
     client: IpAddr,
+}
+
+impl Entrant<'_> {
+    /// The same whenever it asks for this stream.
+    fn number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match self.session {
+            Some(session) => session.hash(&mut hasher),
+            None => self.client.hash(&mut hasher),
+        }
+        self.stream.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 /// Who does not get to watch: the answer is ready.
@@ -167,6 +184,11 @@ impl Public {
             stream: &wish.stream,
             claims,
             session: claims.ok().flatten().and_then(|c| c.sid.as_deref()),
+            region: claims
+                .ok()
+                .flatten()
+                .and_then(|c| c.region)
+                .unwrap_or_default(),
             client,
         };
         let place = self.admit(&entrant, || wish.path_and_query())?;
@@ -221,7 +243,14 @@ impl Public {
             }
         };
         // Only a good token says whose the place is.
-        let entered = self.viewers.enter(entrant.stream, entrant.session, decide);
+        let Entrant {
+            stream,
+            region,
+            session,
+            ..
+        } = entrant;
+        let entered = self.viewers.enter(stream, *region, *session, decide);
+        let entered = entered.inspect(|_| self.viewers.admit(|| entrant.number()));
         entered.map_err(|verdict| Box::new(self.turn_away(entrant, &verdict, target)))
     }
 
@@ -253,6 +282,9 @@ impl Public {
         };
         let to_node = to.map(|node| node.id.as_str());
         self.metrics.refuse(reason.as_str());
+        if to.is_none() && !matches!(reason, Reason::Token(_)) {
+            self.viewers.refuse(entrant.number(), entrant.region);
+        }
         let (stream, client) = (entrant.stream, entrant.client);
         tracing::debug!(%stream, %client, reason = reason.as_str(), to_node, "turned away");
         let location = to.map(|node| node.public_url.clone() + &target());

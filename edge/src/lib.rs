@@ -110,7 +110,8 @@ impl Edge {
         let mut registry = Registry::default();
         let http = HttpMetrics::register(&mut registry);
         let metrics = Metrics::register(&mut registry);
-        let (viewers, rate) = (Viewers::new(metrics.clone()), Arc::new(Rate::default()));
+        let viewers = Viewers::with_patience(metrics.clone(), common.time.history_step());
+        let rate = Arc::new(Rate::default());
         // The sample tells of the paths to parents, which are made of the plan, which the agent brings.
         let paths = Arc::new(OnceLock::new());
         let meter = Meter {
@@ -298,9 +299,12 @@ async fn heed(public: Arc<Public>, readiness: Readiness) {
 fn api(public: Arc<Public>) -> Router {
     let viewers = move || async move {
         let streams = public.viewers.by_stream();
-        let streams = streams
-            .into_iter()
-            .map(|(key, viewers)| StreamViewers { key, viewers });
+        let streams = streams.into_iter().map(|(key, viewers)| StreamViewers {
+            key,
+            viewers,
+            joins: 0,
+            leaves: 0,
+        });
         let mut streams: Vec<_> = streams.collect();
         streams.sort_by(|a, b| b.viewers.cmp(&a.viewers).then_with(|| a.key.cmp(&b.key)));
         let (total, egress_bps) = (public.viewers.total(), public.rate.egress_bps());

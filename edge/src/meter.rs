@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cluster::node::Node;
-use cluster::sample::{Sample, StreamViewers};
+use cluster::sample::Sample;
 use cluster::usage;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -353,15 +353,14 @@ impl Meter {
             .map(Upstream::measure)
             .unwrap_or_default();
         self.metrics.upstream.count(&paths);
-        let watched = self.viewers.by_stream().into_iter();
+        let (viewers, regions) = self.viewers.take();
         Sample {
             egress_bps: self.rate.egress_bps(),
             ingress_bps: paths.received_bytes * 8,
             cpu: usage.cpu,
             memory_bytes: usage.memory_bytes,
-            viewers: watched
-                .map(|(key, viewers)| StreamViewers { key, viewers })
-                .collect(),
+            viewers,
+            regions,
             parents: paths.links,
             joins: since.joins,
             refused: since

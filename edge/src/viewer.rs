@@ -4,17 +4,25 @@
 //! ask at once. It becomes a [`Viewer`] when the stream is there. Both give back what they took when dropped.
 //! Whoever shows the session of one who is in already is the same viewer, and shares its place.
 
+mod audience;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use cluster::region::Region;
+use cluster::sample::{RegionLoad, StreamViewers};
 use cluster::stream::StreamKey;
+use cluster::waiting::Outside;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::meter::Metrics;
 use crate::playback::tags::Filled;
+use audience::Audience;
+
+pub(crate) use audience::Sent;
 
 /// All viewers of the node; a clone is the same set.
 #[derive(Clone, Debug)]
@@ -24,6 +32,9 @@ pub struct Viewers(Arc<Shared>);
 struct Shared {
     metrics: Metrics,
     counts: Mutex<Counts>,
+    outside: Outside,
+    since: Mutex<Instant>,
+    began: Instant,
     total: AtomicU32,
     gathering_us: AtomicU32,
     next_id: AtomicU64,
@@ -31,8 +42,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Viewers of each stream that has some.
-    streams: HashMap<StreamKey, u32>,
+    /// Viewers by stream and region.
+    audience: Audience,
     /// Those of them who have a session.
     sessions: HashMap<Arc<str>, Shares>,
 }
@@ -43,22 +54,11 @@ struct Shares {
     count: u32,
     /// The stream that it counts to.
     stream: StreamKey,
+    /// The region that it counts to.
+    region: Region,
 }
 
 impl Counts {
-    fn come(&mut self, stream: &StreamKey) {
-        *self.streams.entry(stream.clone()).or_default() += 1;
-    }
-
-    fn go(&mut self, stream: &StreamKey) {
-        if let Some(count) = self.streams.get_mut(stream) {
-            *count -= 1;
-            if *count == 0 {
-                self.streams.remove(stream);
-            }
-        }
-    }
-
     /// One more of a session that is in already; false where it is not, or has too many to be one viewer.
     fn share(&mut self, session: &str) -> bool {
         let shares = self.sessions.get_mut(session);
@@ -66,22 +66,31 @@ impl Counts {
         shares.map(|shares| shares.count += 1).is_some()
     }
 
-    /// One less of a session; after the last one, the stream that it counted to.
-    fn unshare(&mut self, session: &str) -> Option<StreamKey> {
+    /// One less of a session; after the last one, the stream and the region that it counted to.
+    fn unshare(&mut self, session: &str) -> Option<(StreamKey, Region)> {
         let shares = self.sessions.get_mut(session)?;
         shares.count -= 1;
         let last = shares.count == 0;
         last.then(|| self.sessions.remove(session))?
-            .map(|shares| shares.stream)
+            .map(|shares| (shares.stream, shares.region))
     }
 }
 
 impl Viewers {
-    /// Nobody yet.
+    /// Nobody yet; who is turned away counts as waiting for a minute.
     pub fn new(metrics: Metrics) -> Self {
+        Self::with_patience(metrics, PATIENCE)
+    }
+
+    /// Nobody yet; who is turned away counts as waiting for that long.
+    pub fn with_patience(metrics: Metrics, patience: Duration) -> Self {
+        let began = Instant::now();
         Self(Arc::new(Shared {
             metrics,
             counts: Mutex::default(),
+            outside: Outside::new(patience),
+            since: Mutex::new(began),
+            began,
             total: AtomicU32::new(0),
             gathering_us: AtomicU32::new(0),
             next_id: AtomicU64::new(1),
@@ -92,29 +101,34 @@ impl Viewers {
     pub fn enter<R>(
         &self,
         stream: &StreamKey,
+        region: Region,
         session: Option<&str>,
         decide: impl FnOnce(u32) -> Result<(), R>,
     ) -> Result<Place, R> {
+        let mut counts = self.0.counts.lock();
+        let region = counts.audience.region(region);
         let place = |session| Place {
             viewers: self.clone(),
             stream: stream.clone(),
+            region,
             session,
             entered: Instant::now(),
         };
-        let mut counts = self.0.counts.lock();
         if let Some(session) = session.filter(|session| counts.share(session)) {
             return Ok(place(Some(session.into())));
         }
         decide(self.total())?;
-        counts.come(stream);
+        counts.audience.come(stream, region);
         // One that too many share already is a viewer of its own.
         let session = session.filter(|session| !counts.sessions.contains_key(*session));
         let session: Option<Arc<str>> = session.map(Arc::from);
         if let Some(session) = &session {
-            let stream = stream.clone();
-            counts
-                .sessions
-                .insert(session.clone(), Shares { count: 1, stream });
+            let shares = Shares {
+                count: 1,
+                stream: stream.clone(),
+                region,
+            };
+            counts.sessions.insert(session.clone(), shares);
         }
         self.0.total.fetch_add(1, Ordering::Relaxed);
         drop(counts);
@@ -135,13 +149,36 @@ impl Viewers {
 
     /// Viewers of each stream that has some.
     pub fn by_stream(&self) -> Vec<(StreamKey, u32)> {
-        self.0
-            .counts
-            .lock()
-            .streams
-            .iter()
-            .map(|(key, count)| (key.clone(), *count))
-            .collect()
+        self.0.counts.lock().audience.by_stream()
+    }
+
+    /// A viewer was turned away for want of room; `who` is the same whenever it asks for this.
+    pub fn refuse(&self, who: u64, region: Region) {
+        self.0.outside.refuse(who, region, self.now_ms());
+    }
+
+    /// A viewer got in, who may have waited outside.
+    pub fn admit(&self, who: impl FnOnce() -> u64) {
+        self.0.outside.admit(who);
+    }
+
+    /// Where bytes of a stream's HLS are counted.
+    pub(crate) fn pieces(&self, stream: &StreamKey) -> Sent {
+        self.0.counts.lock().audience.pieces(stream)
+    }
+
+    /// What a sample tells of streams and of regions, since it was last asked.
+    pub fn take(&self) -> (Vec<StreamViewers>, Vec<RegionLoad>) {
+        let refused = self.0.outside.by_region(self.now_ms());
+        let now = Instant::now();
+        let since = now - std::mem::replace(&mut *self.0.since.lock(), now);
+        let mut counts = self.0.counts.lock();
+        let streams = counts.audience.take_streams();
+        (streams, counts.audience.take_regions(since, refused))
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.began.elapsed().as_millis() as u64
     }
 }
 
@@ -150,6 +187,7 @@ impl Viewers {
 pub struct Place {
     viewers: Viewers,
     stream: StreamKey,
+    region: Region,
     session: Option<Arc<str>>,
     entered: Instant,
 }
@@ -160,10 +198,20 @@ impl Place {
         let shared = &self.viewers.0;
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         shared.metrics.joined(protocol);
+        let is_session = protocol == Protocol::Hls;
+        let sent = {
+            let mut counts = shared.counts.lock();
+            if is_session {
+                counts.audience.tune_in(&self.stream, self.region);
+            }
+            counts.audience.join(&self.stream, self.region)
+        };
         tracing::debug!(viewer = id, stream = %self.stream, ?protocol, "viewer joined");
         Viewer {
             id,
             bytes: 0,
+            sent,
+            is_session,
             closed: Closed::Left,
             place: self,
             _lease: lease,
@@ -177,12 +225,12 @@ impl Drop for Place {
         let mut counts = shared.counts.lock();
         let counted = match &self.session {
             Some(session) => counts.unshare(session),
-            None => Some(self.stream.clone()),
+            None => Some((self.stream.clone(), self.region)),
         };
-        let Some(stream) = counted else {
+        let Some((stream, region)) = counted else {
             return;
         };
-        counts.go(&stream);
+        counts.audience.go(&stream, region);
         shared.total.fetch_sub(1, Ordering::Relaxed);
         drop(counts);
         shared.metrics.viewers.dec();
@@ -241,6 +289,10 @@ impl Closed {
 pub struct Viewer {
     id: u64,
     bytes: u64,
+    /// What is written for its region.
+    sent: Sent,
+    /// Whether it plays by HLS.
+    is_session: bool,
     closed: Closed,
     place: Place,
     _lease: crate::upstream::Lease,
@@ -272,8 +324,13 @@ impl Viewer {
             return;
         };
         let before = std::mem::replace(&mut shares.stream, stream.clone());
-        counts.go(&before);
-        counts.come(stream);
+        let region = shares.region;
+        counts.audience.go(&before, region);
+        counts.audience.come(stream, region);
+        if self.is_session {
+            counts.audience.tune_out(&before, self.place.region);
+            counts.audience.tune_in(stream, self.place.region);
+        }
         drop(counts);
         self.place.stream = stream.clone();
     }
@@ -283,15 +340,21 @@ impl Viewer {
         if self.bytes == 0 {
             self.first();
         }
+        self.count(filled.bytes as u64);
         let metrics = &self.place.viewers.0.metrics;
-        self.bytes += filled.bytes as u64;
         metrics.egress_bytes.inc_by(filled.bytes as u64);
         metrics.drop_frames(&filled.dropped);
     }
 
-    /// Ends it, after so many bytes that were counted elsewhere.
-    pub fn end(mut self, bytes: u64, why: Closed) {
+    /// Counts bytes written for it that are in the node's sum already.
+    pub fn count(&mut self, bytes: u64) {
         self.bytes += bytes;
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Ends it, after so many more bytes that are in the node's sum already.
+    pub fn end(mut self, bytes: u64, why: Closed) {
+        self.count(bytes);
         self.closed = why;
     }
 
@@ -306,10 +369,18 @@ impl Drop for Viewer {
         let Place {
             viewers,
             stream,
+            region,
             entered,
             ..
         } = &self.place;
         viewers.0.metrics.closed(self.closed);
+        {
+            let mut counts = viewers.0.counts.lock();
+            counts.audience.leave(stream, *region);
+            if self.is_session {
+                counts.audience.tune_out(stream, *region);
+            }
+        }
         let (id, bytes, why) = (self.id, self.bytes, self.closed.as_str());
         let seconds = entered.elapsed().as_secs();
         tracing::debug!(viewer = id, %stream, bytes, seconds, why, "viewer gone");
@@ -320,6 +391,9 @@ impl Drop for Viewer {
 /// either protocol. A token that was passed on does not let any number in.
 const MAX_SHARES: u32 = 4;
 
+/// The step of a history that is not told otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,7 +403,7 @@ mod tests {
     fn place(viewers: &Viewers, stream: &str, most: u32) -> Option<Place> {
         let stream = StreamKey::parse(stream).unwrap();
         let decide = |total| if total < most { Ok(()) } else { Err(()) };
-        viewers.enter(&stream, None, decide).ok()
+        viewers.enter(&stream, Region::UNKNOWN, None, decide).ok()
     }
 
     #[test]
@@ -387,7 +461,8 @@ mod tests {
         let viewers = Viewers::new(Metrics::default());
         let key = |text| StreamKey::parse(text).unwrap();
         let full = |total| if total == 0 { Ok(()) } else { Err(()) };
-        let enter = |session| viewers.enter(&key("live/a"), Some(session), full);
+        let here = Region::named("here");
+        let enter = |session| viewers.enter(&key("live/a"), here, Some(session), full);
         let places: Vec<_> = (0..MAX_SHARES).map(|_| enter("s").unwrap()).collect();
         assert_eq!((viewers.total(), viewers.0.metrics.viewers.get()), (1, 1));
         assert!(enter("other").is_err() && enter("s").is_err());
@@ -396,6 +471,11 @@ mod tests {
         let mut first = first.watch(Protocol::Hls, Lease::default());
         first.moves_to(&key("live/b"));
         assert_eq!(viewers.by_stream(), [(key("live/b"), 1)]);
+        let (_, regions) = viewers.take();
+        assert_eq!(
+            (regions[0].region, regions[0].viewers, regions[0].joins),
+            (here, 1, 1)
+        );
         drop(first);
         assert_eq!(viewers.total(), 1);
         viewers_of.for_each(drop);

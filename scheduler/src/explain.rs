@@ -170,6 +170,7 @@ mod tests {
         let located = Located {
             point,
             country: Some(*b"FR"),
+            region: cluster::region::Region::UNKNOWN,
             source: Source::Country,
         };
         let place = ViewerPlace {

@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use cluster::node::Place;
+use cluster::region::Region;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,9 @@ pub struct Located {
     pub point: Point,
     /// Two capital letters, when a database named the country.
     pub country: Option<[u8; 2]>,
+    /// By what its demand is counted: the zone, else the state of a large country, else the
+    /// country.
+    pub region: Region,
     /// What the coordinates come from.
     pub source: Source,
 }
@@ -136,6 +140,7 @@ impl Geo {
         data.locate(address).unwrap_or(Located {
             point: self.fallback,
             country: None,
+            region: Region::UNKNOWN,
             source: Source::Default,
         })
     }
@@ -220,6 +225,7 @@ impl Data {
             return Some(Located {
                 point: zone.point,
                 country: None,
+                region: zone.region,
                 source: Source::Zone,
             });
         }
@@ -229,22 +235,36 @@ impl Data {
         self.databases.iter().find_map(|database| {
             let found = database.find(address)?;
             let country = found.country;
-            let state = || {
-                country
-                    .zip(found.state)
-                    .and_then(|(c, s)| centres::of_state(c, s))
-            };
+            let state = country.zip(found.state);
+            let state = state.and_then(|(country, state)| centres::of_state(country, state));
             let centre = || country.and_then(centres::of_country);
             let (point, source) = (found.point.map(|point| (point, Source::Database)))
-                .or_else(|| state().map(|point| (point, Source::State)))
+                .or_else(|| state.map(|(_, point)| (point, Source::State)))
                 .or_else(|| centre().map(|point| (point, Source::Country)))?;
             Some(Located {
                 point,
                 country,
+                region: region(country, state.map(|(code, _)| code)),
                 source,
             })
         })
     }
+}
+
+fn region(country: Option<[u8; 2]>, state: Option<&str>) -> Region {
+    let Some(&[a, b]) = country.as_ref() else {
+        return Region::UNKNOWN;
+    };
+    let mut text = [a, b, b'-', 0, 0, 0];
+    let state = state.unwrap_or_default().as_bytes();
+    let length = if state.is_empty() || state.len() > 3 {
+        2
+    } else {
+        text[3..3 + state.len()].copy_from_slice(state);
+        3 + state.len()
+    };
+    let text = std::str::from_utf8(&text[..length]).ok();
+    text.and_then(Region::parse).unwrap_or_default()
 }
 
 fn open_zones(file: &Path) -> anyhow::Result<Zones> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::{Refusal, SKEW_S};
 use crate::node::{NodeId, check_name, shortened};
 use crate::plan::MAX_RUNGS;
+use crate::region::Region;
 use crate::stream::StreamKey;
 
 /// What a token says.
@@ -46,6 +47,15 @@ pub struct Claims {
         skip_serializing_if = "Option::is_none"
     )]
     pub sid: Option<String>,
+    /// Where the viewer is, as the scheduler that redirected it saw it; edges count by it. What
+    /// others write there and is no region counts as none.
+    #[serde(
+        rename = "rgn",
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub region: Option<Region>,
 }
 
 /// Longest session id: room for a UUID or a hash of somebody else's.
@@ -92,6 +102,7 @@ impl Claims {
             client: None,
             label: None,
             sid: None,
+            region: None,
         }
     }
 
@@ -244,6 +255,11 @@ fn session_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::E
         return Err(de::Error::custom("not a session id"));
     }
     Ok(sid)
+}
+
+fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Region>, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(value.as_str().and_then(Region::parse))
 }
 
 /// A NumericDate (RFC 7519 section 2) in whole seconds: other signers write `1700000000.25` too.

@@ -177,6 +177,7 @@ impl Gate {
         Claims {
             client: join.and_then(|join| join.client),
             label: join.and_then(|join| join.label.clone()),
+            region: join.and_then(|join| join.region),
             sid: Some(sid),
             ..Claims::new(streams, Action::Play, exp_s)
         }

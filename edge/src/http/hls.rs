@@ -7,10 +7,12 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cluster::hls::{Multivariant, Variant, stable_id};
+use cluster::region::Region;
 use cluster::stream::StreamKey;
 use cluster::token::{Action, Attempt, Claims, Pattern, Refusal, new_sid};
 use futures_util::future::join_all;
@@ -21,10 +23,11 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use transport::http::{Body, body, empty, problem, unavailable};
 
 use super::request::hls::{Asset, Wish};
-use super::{Entrant, Public, Turned, client, not_joined, refusal};
-use crate::admit::Reason;
+use super::{Entrant, Public, Turned, client, not_joined};
+use crate::admit::{Reason, Verdict};
 use crate::meter::Metrics;
 use crate::playback::hls::{Absent, Auth, Form, Piece, Reload, View};
+use crate::viewer::Sent;
 
 /// Whose a request is.
 struct Session {
@@ -33,6 +36,8 @@ struct Session {
     signed: String,
     /// What it joined by.
     claims: Option<Claims>,
+    /// Where its viewer is.
+    region: Region,
 }
 
 impl Public {
@@ -73,7 +78,7 @@ impl Public {
         };
         // It names the session, so no cache keeps it.
         let text = Bytes::from(playlist.to_string());
-        Ok((self.bytes([text], PLAYLIST), "made"))
+        Ok((self.bytes(&wish.stream, [text], PLAYLIST), "made"))
     }
 
     /// One rung, as it is on air.
@@ -123,7 +128,7 @@ impl Public {
             gzip,
         };
         let text = view.text(form, &session.signed);
-        let mut response = self.bytes([text], PLAYLIST);
+        let mut response = self.bytes(&wish.stream, [text], PLAYLIST);
         let headers = response.headers_mut();
         if gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -143,7 +148,7 @@ impl Public {
         let found = self.hls.piece(&wish.stream, piece).await;
         let found = found.map_err(|absent| self.absent(absent))?;
         let pieces: VecDeque<Bytes> = found.made.pieces.iter().cloned().collect();
-        let mut response = self.bytes(pieces, "video/mp4");
+        let mut response = self.bytes(&wish.stream, pieces, "video/mp4");
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(FOR_EVER));
         // RFC 9211.
@@ -173,6 +178,7 @@ impl Public {
             sid,
             signed: signed.to_owned(),
             claims: None,
+            region: claims.region.unwrap_or_default(),
         })
     }
 
@@ -186,6 +192,8 @@ impl Public {
         let claims = self
             .gate
             .check(wish.token.as_deref(), &attempt, self.now_s())?;
+        let region = claims.as_ref().and_then(|claims| claims.region);
+        let region = region.unwrap_or_default();
         // A session that is shown as a token stays what it is: it is not prolonged by that.
         if let (
             Some(Claims {
@@ -199,6 +207,7 @@ impl Public {
             return Ok(Session {
                 sid: sid.clone(),
                 signed: token.clone(),
+                region,
                 claims,
             });
         }
@@ -212,6 +221,7 @@ impl Public {
             sid,
             signed: self.gate.sign(&session),
             claims,
+            region,
         })
     }
 
@@ -229,16 +239,17 @@ impl Public {
         if self.sessions.touch(&session.sid, &wish.stream) {
             return Ok(());
         }
-        if !self.sessions.has_room() {
-            self.metrics.refuse(Reason::Viewers.as_str());
-            return Err(Box::new(refusal(Reason::Viewers)));
-        }
         let entrant = Entrant {
             stream: &wish.stream,
             claims: Ok(session.claims.as_ref()),
             session: Some(&session.sid),
+            region: session.region,
             client: from,
         };
+        if !self.sessions.has_room() {
+            let full = Verdict::Refuse(Reason::Viewers);
+            return Err(Box::new(self.turn_away(&entrant, &full, String::new)));
+        }
         let place = self.admit(&entrant, || wish.path_and_query(None))?;
         self.sessions.begin(&session.sid, place);
         Ok(())
@@ -262,12 +273,18 @@ impl Public {
     }
 
     /// An answer of these bytes, counted when they are written.
-    fn bytes(&self, pieces: impl Into<VecDeque<Bytes>>, kind: &'static str) -> Response<Body> {
+    fn bytes(
+        &self,
+        stream: &StreamKey,
+        pieces: impl Into<VecDeque<Bytes>>,
+        kind: &'static str,
+    ) -> Response<Body> {
         let pieces: VecDeque<Bytes> = pieces.into();
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
         let chain = Chain {
             pieces,
             left,
+            sent: self.viewers.pieces(stream),
             metrics: self.metrics.clone(),
         };
         let mut response = Response::new(body(chain));
@@ -332,6 +349,8 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 struct Chain {
     pieces: VecDeque<Bytes>,
     left: u64,
+    /// What was written of this stream.
+    sent: Sent,
     metrics: Metrics,
 }
 
@@ -348,6 +367,7 @@ impl HttpBody for Chain {
         };
         self.left -= piece.len() as u64;
         self.metrics.egress_bytes.inc_by(piece.len() as u64);
+        self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

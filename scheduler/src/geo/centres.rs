@@ -18,11 +18,11 @@ pub(super) fn of_country(country: Country) -> Option<Point> {
     TABLE.countries.get(&country).copied()
 }
 
-/// The centre of a state given by its code or its name, for large countries only.
-pub(super) fn of_state(country: Country, state: &str) -> Option<Point> {
+/// The code and the centre of a state given by its code or its name, for large countries only.
+pub(super) fn of_state(country: Country, state: &str) -> Option<(&'static str, Point)> {
     let states = TABLE.states.get(&country)?;
     if let Some(found) = states.iter().find(|known| known.code == state) {
-        return Some(found.centre);
+        return Some((found.code, found.centre));
     }
     let folded = fold(state);
     let names = states
@@ -31,7 +31,7 @@ pub(super) fn of_state(country: Country, state: &str) -> Option<Point> {
     let known = names.filter(|(name, _)| folded.contains(name.as_str()));
     known
         .max_by_key(|(name, _)| name.len())
-        .map(|(_, state)| state.centre)
+        .map(|(_, state)| (state.code, state.centre))
 }
 
 /// A two-letter code in any case, as a key of the table.
@@ -143,7 +143,10 @@ mod tests {
                 let fields: Vec<&str> = line.split(',').collect();
                 Point::checked(fields[2].parse().unwrap(), fields[3].parse().unwrap()).unwrap()
             };
-            assert_eq!(found, expected.map(line), "{country} {state}");
+            let code = expected
+                .and_then(|line| line.split_once(','))
+                .map(|it| it.1);
+            assert_eq!(found, code.zip(expected.map(line)), "{country} {state}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use cluster::region::Region;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 use serde::Deserialize;
@@ -25,6 +26,8 @@ pub(super) struct Zone {
     pub(super) point: Point,
     /// What the operator calls it.
     pub(super) name: String,
+    /// The region of that name, by which its demand is counted.
+    pub(super) region: Region,
 }
 
 impl Zones {
@@ -67,6 +70,7 @@ impl Zones {
         let point = Point::checked(row.lat, row.lon).ok_or(Error::Range(row.cidr))?;
         let zone = Zone {
             point,
+            region: Region::named(&row.name),
             name: row.name,
         };
         match row.cidr {

@@ -301,6 +301,8 @@ async fn the_console_finds_nodes_streams_links_and_places() {
     sample.viewers = vec![cluster::sample::StreamViewers {
         key: stream("live/x", "origin").key,
         viewers: 7,
+        joins: 0,
+        leaves: 0,
     }];
     sample.parents = vec![cluster::sample::Link {
         node: id("origin"),

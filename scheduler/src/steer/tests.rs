@@ -11,6 +11,7 @@ fn viewer((lat, lon): (f64, f64)) -> Viewer<'static> {
     let located = Located {
         point: Point { lat, lon },
         country: None,
+        region: cluster::region::Region::UNKNOWN,
         source: Source::Database,
     };
     Viewer {

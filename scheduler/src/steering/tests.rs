@@ -35,6 +35,7 @@ fn answer(nodes: Vec<NodeView>, playing: &str, asked: u8, random: u64) -> Manife
     let located = Located {
         point,
         country: None,
+        region: cluster::region::Region::UNKNOWN,
         source: Source::Database,
     };
     let viewer = Viewer {

@@ -40,6 +40,8 @@ pub(super) struct Row {
 pub(super) struct Chair {
     socket: TcpStream,
     sent: u64,
+    /// Bytes of those that its region knows of.
+    told: u64,
     person: Box<Person>,
 }
 
@@ -167,6 +169,8 @@ impl Row {
 
     /// Closes who is hopeless or has gone, once in a while.
     pub(super) fn sweep(&mut self, terms: &Terms) {
+        let late = self.late.iter_mut().map(|late| &mut late.chair);
+        self.level.iter_mut().chain(late).for_each(Chair::tell);
         let now = Instant::now();
         let hopeless = |late: &mut Late| late.hopeless(now, terms.close_after);
         for (late, why) in extract(&mut self.late, hopeless) {
@@ -293,6 +297,7 @@ impl Chair {
         Self {
             socket,
             sent: 0,
+            told: 0,
             person: Box::new(Person {
                 viewer,
                 _guard: guard,
@@ -303,7 +308,13 @@ impl Chair {
 
     /// Counts a viewer who ends, and closes its socket.
     pub(super) fn leave(self, why: Closed) {
-        self.person.viewer.end(self.sent, why);
+        self.person.viewer.end(self.sent - self.told, why);
+    }
+
+    /// Counts what was written since to the viewer's region.
+    fn tell(&mut self) {
+        self.person.viewer.count(self.sent - self.told);
+        self.told = self.sent;
     }
 
     /// Whether the viewer closed its side; what it says is read and forgotten.

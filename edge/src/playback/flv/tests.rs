@@ -55,7 +55,9 @@ impl Room {
         let stream = StreamKey::parse("live/x").unwrap();
         let place = self
             .viewers
-            .enter(&stream, None, |_| Ok::<_, ()>(()))
+            .enter(&stream, cluster::region::Region::UNKNOWN, None, |_| {
+                Ok::<_, ()>(())
+            })
             .unwrap();
         let seat = Seat {
             socket,

@@ -142,7 +142,9 @@ mod tests {
 
     fn place(viewers: &Viewers, sid: &str) -> Place {
         let free = |_| Ok::<_, ()>(());
-        viewers.enter(&key("live/x"), Some(sid), free).unwrap()
+        let region = cluster::region::Region::UNKNOWN;
+        let entered = viewers.enter(&key("live/x"), region, Some(sid), free);
+        entered.unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -49,7 +49,9 @@ fn connect(feed: &Feed) -> (Socket, Metrics) {
     let metrics = Metrics::default();
     let stream = StreamKey::parse("live/x").unwrap();
     let place = Viewers::new(metrics.clone())
-        .enter(&stream, None, |_| Ok::<_, ()>(()))
+        .enter(&stream, cluster::region::Region::UNKNOWN, None, |_| {
+            Ok::<_, ()>(())
+        })
         .unwrap();
     let viewer = place.watch(Protocol::WebSocket, Lease::default());
     let tags = Tags::new(feed.consumer.clone(), Options::default(), TERMS);

@@ -38,7 +38,9 @@ impl Room {
         let stream = StreamKey::parse("live/x").unwrap();
         let place = self
             .viewers
-            .enter(&stream, None, |_| Ok::<_, ()>(()))
+            .enter(&stream, cluster::region::Region::UNKNOWN, None, |_| {
+                Ok::<_, ()>(())
+            })
             .unwrap();
         let viewer = place.watch(Protocol::Flv, Lease::default());
         let tags = Tags::new(feed.consumer.clone(), Options::default(), TERMS);
