@@ -154,6 +154,7 @@ fn redirector(edges: usize, databases: Vec<std::path::PathBuf>) -> Redirector {
         sticky: Sticky::new(Duration::from_secs(300)),
         proxies: Proxies::default(),
         meter: Meter::register(&mut Default::default()),
+        outside: Arc::new(cluster::waiting::Outside::new(Duration::from_secs(60))),
         clock: Clock::system(),
     }
 }

@@ -7,6 +7,7 @@ mod browser;
 mod failover;
 mod fanout;
 mod harness;
+mod history;
 mod hls;
 mod hls_media;
 mod hostile;

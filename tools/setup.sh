@@ -20,7 +20,7 @@ debian gcc gcc
 debian ffmpeg ffmpeg
 debian curl curl
 debian chromium chromium
-debian promtool prometheus
+debian promtool prometheus # and the server itself: the history is filled from a real one
 debian ip iproute2
 if [ "${1:-}" = players ]; then # for `make soak`
   debian mpv mpv

@@ -2,7 +2,8 @@
 //!
 //! A node proves who it is by its certificate and may speak for itself alone. The registry is
 //! locked for as long as one report takes to note; snapshots are made by [`Collector::run`] within
-//! a tenth of a second of a change and at least once a second, and read without a lock.
+//! a tenth of a second of a change and at least once a second, and read without a lock. All samples
+//! go on to the history, those that had waited at a node among them.
 
 pub mod registry;
 
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use transport::clock::unix_ms;
 use transport::http::{Body, CollectError, Incoming, PeerIdentity, collect, full, problem};
 
+use crate::history::History;
 use crate::meter::Meter;
 use crate::snapshot::Snapshot;
 use registry::{Refused, Registry, TICK_MS};
@@ -30,6 +32,7 @@ pub struct Collector {
     snapshot: Arc<ArcSwap<Snapshot>>,
     answer: ArcSwap<PlanAnswer>,
     meter: Meter,
+    history: Arc<History>,
     started: Instant,
 }
 
@@ -41,13 +44,14 @@ struct PlanAnswer {
 
 impl Collector {
     /// A collector around a registry that has taken no samples yet.
-    pub fn new(registry: Registry, meter: Meter) -> Self {
+    pub fn new(registry: Registry, meter: Meter, history: Arc<History>) -> Self {
         let collector = Self {
             registry: Mutex::new(registry),
             publishing: Mutex::default(),
             snapshot: Arc::default(),
             answer: ArcSwap::from_pointee(PlanAnswer::of(&Plan::default())),
             meter,
+            history,
             started: Instant::now(),
         };
         collector.publish();
@@ -120,9 +124,11 @@ impl Collector {
         let body = collect(request.into_body(), MAX_REPORT_BYTES, REPORT_DEADLINE).await?;
         let report: Report = serde_json::from_slice(&body)?;
         let count = report.samples.len() as u64;
-        self.registry
+        let taken = self
+            .registry
             .lock()
             .take(self.now_ms(), &peer, report.samples)?;
+        self.history.take(&taken);
         self.meter.samples.inc_by(count);
         let newest = self.answer.load();
         Ok(if newest.mark > report.held {

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transport::config::Duration;
 
+use crate::history;
 use crate::snapshot::{Ladders, Policy};
 use crate::sticky;
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub cluster_listen: SocketAddr,
     /// The file that remembers drains and kicks over a restart; only in memory when absent.
     pub store: Option<PathBuf>,
+    /// What is remembered of load and demand, for forecasts.
+    pub history: history::Config,
     /// Edges whose estimated round-trip time is within this of the nearest usable one count as
     /// equally near; among them the load decides. 1 ms is about 50 km.
     pub rtt_slack: Duration,
@@ -122,6 +125,7 @@ impl Default for Config {
             tls: None,
             cluster_listen: SocketAddr::from(([0; 16], 7700)),
             store: None,
+            history: history::Config::default(),
             rtt_slack: Duration::from_millis(10),
             full_at: 0.95,
             sticky: Duration::from_secs(300),

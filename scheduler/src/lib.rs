@@ -3,6 +3,7 @@
 //! A telemetry sample comes in at [`collect`], becomes part of a [`snapshot`], and what follows
 //! for every node goes out as the [`plan`]. A viewer comes in at [`redirect`], is placed by [`geo`]
 //! and sent to an edge by [`steer`]; [`steering`] moves running HLS players; [`explain`] says why.
+//! What was demanded and carried is remembered in the [`history`].
 //! No frame is ever seen here.
 
 pub mod config;
@@ -17,6 +18,7 @@ pub mod redirect;
 pub mod explain;
 pub mod api;
 pub mod meter;
+pub mod history;
 mod service;
 
 pub use config::Config;

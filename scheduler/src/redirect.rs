@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use cluster::stream::StreamKey;
 use cluster::token::gate::Gate;
 use cluster::token::{Action, Attempt, Claims};
+use cluster::waiting::Outside;
 use transport::clock::Clock;
 
 use crate::geo::{Geo, Located};
@@ -45,6 +46,8 @@ pub struct Redirector {
     pub proxies: Proxies,
     /// What is counted.
     pub meter: Meter,
+    /// Those who found no room.
+    pub outside: Arc<Outside>,
     /// What time it is.
     pub clock: Clock,
 }
@@ -200,7 +203,13 @@ impl Redirector {
         let viewer = self.viewer(located, viewer_key, exclude);
         let nodes = &asked.snapshot.nodes;
         let decision = steer(&asked.snapshot, &viewer);
-        let view = &nodes[decision.chosen().ok_or(Refused::NoEdge)?.node];
+        let Some(chosen) = decision.chosen() else {
+            let now_ms = self.clock.unix_ms();
+            self.outside.refuse(viewer_key, located.region, now_ms);
+            return Err(Refused::NoEdge);
+        };
+        self.outside.admit(|| viewer_key);
+        let view = &nodes[chosen.node];
         if viewer.kept != Some(view.number) {
             view.expect(asked.bitrate_bps);
         }
@@ -210,6 +219,7 @@ impl Redirector {
             .edges()
             .map(|edge| nodes[edge.node].node().id.clone());
         claims.edges = Some(ids.collect());
+        claims.region = Some(located.region);
         Ok(Decided {
             asked,
             decision,

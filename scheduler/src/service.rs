@@ -26,6 +26,7 @@ use crate::collect::Collector;
 use crate::collect::registry::{Registry, TICK_MS};
 use crate::config::{self, Config};
 use crate::geo::{self, Geo};
+use crate::history::{self, Exposition, History};
 use crate::meter::{Meter, Pathways};
 use crate::redirect::address::Proxies;
 use crate::redirect::{Redirector, public};
@@ -35,6 +36,7 @@ use crate::sticky::Sticky;
 /// A scheduler that listens and is ready to run.
 pub struct Scheduler {
     collector: Arc<Collector>,
+    history: Arc<History>,
     redirector: Arc<Redirector>,
     public: Server,
     cluster: Server,
@@ -72,8 +74,11 @@ impl Scheduler {
 
         let store: Arc<dyn Store> = Arc::new(Embedded::open(config.store.as_deref())?);
         let (registry, epoch) = registry(&config, store.as_ref()).await?;
-        let collector = Arc::new(Collector::new(registry, meter.clone()));
+        let history = history(&config, &common, &mut metrics)?;
+        let collector = Collector::new(registry, meter.clone(), history.clone());
+        let collector = Arc::new(collector);
         Pathways::register(&mut metrics, collector.snapshot());
+        Exposition::register(&mut metrics, collector.snapshot(), history.clone());
         let redirector = Arc::new(Redirector {
             snapshot: collector.snapshot(),
             geo: Arc::new(Geo::load(geo, &common.node.place)?),
@@ -84,6 +89,7 @@ impl Scheduler {
                 allow_override: config.allow_ip_override,
             },
             meter,
+            outside: history.outside(),
             clock: Clock::system(),
         });
 
@@ -106,8 +112,10 @@ impl Scheduler {
             public_url: config.public_url(addrs.public.port()),
             places: config.places,
         });
+        let api = api.merge(history::router(history.clone()));
         Ok(Self {
             collector,
+            history,
             redirector,
             public,
             cluster,
@@ -141,6 +149,7 @@ impl Scheduler {
     pub async fn run(self) -> anyhow::Result<()> {
         let Self {
             collector,
+            history,
             redirector,
             drain,
             addrs,
@@ -158,6 +167,7 @@ impl Scheduler {
         let metrics = Arc::new(self.metrics);
         drain.background(self.admin.run(self.api, metrics, readiness, drain.clone()));
         drain.background(collector.clone().run());
+        drain.background(history.clone().run());
         drain.background(redirector.geo.clone().watch(drain.stop_token()));
         let viewers = self.public.run(move |request| {
             let response = public::answer(&redirector, &request);
@@ -172,12 +182,24 @@ impl Scheduler {
             drain.finish(GRACE).await
         };
         tokio::join!(viewers, nodes, stop);
+        history.finish().await;
         Ok(())
     }
 }
 
 /// Answers take milliseconds; a viewer whose answer takes longer than this asks again elsewhere.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The history, with its file.
+fn history(
+    config: &Config,
+    common: &Common,
+    metrics: &mut Metrics,
+) -> anyhow::Result<Arc<History>> {
+    let calendar = (common.time, Clock::system());
+    let history = History::open(&config.history, config.store.as_deref(), calendar, metrics);
+    Ok(Arc::new(history.context("[scheduler.history]")?))
+}
 
 /// A registry that goes on where the store says, as the leader of a new epoch.
 async fn registry(config: &Config, store: &dyn Store) -> anyhow::Result<(Registry, u64)> {

@@ -79,27 +79,32 @@ impl Registry {
         }
     }
 
-    /// Takes the samples of the node that its certificate names `peer`; the newest counts.
-    pub fn take(&mut self, now: u64, peer: &str, samples: Vec<Sample>) -> Result<(), Refused> {
+    /// Takes the samples of the node that its certificate names `peer`; the newest counts. Gives
+    /// all of them back as they are kept: bounded, oldest first.
+    pub fn take(
+        &mut self,
+        now: u64,
+        peer: &str,
+        mut samples: Vec<Sample>,
+    ) -> Result<Vec<Arc<Sample>>, Refused> {
         let count = samples.len();
         if samples.iter().any(|sample| sample.node.id.as_str() != peer) {
             return Err(Refused::Identity);
         }
-        let newest = samples
-            .into_iter()
-            .next_back()
-            .filter(|_| count <= MAX_BATCH);
+        let newest = samples.pop().filter(|_| count <= MAX_BATCH);
         let mut newest = newest.ok_or(Refused::Batch)?;
         // The node has done so; what is kept here is bounded whatever it did.
         newest.trim();
+        samples.iter_mut().for_each(Sample::trim);
         if newest.node.role == Role::Edge && !is_public_url(&newest.node.public_url) {
             return Err(Refused::PublicUrl);
         }
         let number = self.number(&newest.node.id).ok_or(Refused::TooManyNodes)?;
         let listed = std::mem::take(&mut newest.streams);
-        let restarted = self.see(now, number, newest);
+        let newest = Arc::new(newest);
+        let restarted = self.see(now, number, newest.clone());
         self.list(now, peer, listed, restarted);
-        Ok(())
+        Ok(samples.into_iter().map(Arc::new).chain([newest]).collect())
     }
 
     /// Notices silence and ends what has lasted long enough.
@@ -207,7 +212,7 @@ impl Registry {
     }
 
     /// Keeps the node's sample; true when it comes from a new process.
-    fn see(&mut self, now: u64, number: u16, sample: Sample) -> bool {
+    fn see(&mut self, now: u64, number: u16, sample: Arc<Sample>) -> bool {
         let before = self.nodes.get(&sample.node.id);
         let restarted = before.is_some_and(|view| sample.seq < view.sample.seq);
         self.changed |= before.is_none_or(|view| *view.node() != sample.node);
@@ -218,7 +223,7 @@ impl Registry {
         let since_ms = before.map_or(now, |view| view.health_since_ms);
         let heard = before.map(|view| view.heard.clone()).unwrap_or_default();
         let id = sample.node.id.clone();
-        let mut view = NodeView::new(number, Arc::new(sample), sent);
+        let mut view = NodeView::new(number, sample, sent);
         view.seen_ms = now;
         view.heard = heard;
         (view.health, view.health_since_ms) = (health, since_ms);

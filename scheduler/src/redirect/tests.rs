@@ -45,6 +45,7 @@ pub(super) fn redirector(snapshot: Snapshot, play: Audience) -> Redirector {
             allow_override: true,
         },
         meter: Meter::register(&mut Default::default()),
+        outside: Arc::new(Outside::new(std::time::Duration::from_secs(60))),
         clock: Clock::manual(NOW_S * 1_000_000),
     }
 }
@@ -109,6 +110,41 @@ fn viewers_are_sent_to_the_nearest_edge_by_their_address() {
         let expected = format!("https://{expected}.example.com/live/x.flv");
         assert_eq!(split(&location).0, expected, "{peer} {forwarded:?} {query}");
     }
+}
+
+#[test]
+fn the_token_says_where_the_viewer_is() {
+    let redirector = open();
+    for (peer, region) in [
+        ("203.0.113.7", "frankfurt"),
+        ("2001:db8::7", "virginia"),
+        ("192.0.2.1", "unknown"),
+    ] {
+        let location = redirector
+            .redirect(&request(peer, "/live/x.flv", ""))
+            .unwrap();
+        let (token, edge) = (split(&location).1, &split(&location).0[8..11]);
+        let claims = verify(token, edge, peer).unwrap();
+        assert_eq!(claims.region.unwrap().as_str(), region, "{peer}");
+    }
+}
+
+#[test]
+fn who_finds_no_edge_waits_until_there_is_one() {
+    let redirector = open();
+    let ask = |peer, query| {
+        redirector
+            .redirect(&request(peer, "/live/x.flv", query))
+            .is_ok()
+    };
+    let nowhere = "exclude=fra%2Ciad%2Csha";
+    assert!(!ask("203.0.113.7", nowhere) && !ask("203.0.113.7", nowhere));
+    assert!(!ask("198.51.100.7", nowhere));
+    let waiting = || redirector.outside.by_region(NOW_S * 1000);
+    let frankfurt = cluster::region::Region::named("Frankfurt");
+    assert_eq!((waiting().len(), waiting()[&frankfurt]), (2, 1));
+    assert!(ask("203.0.113.7", ""));
+    assert!(!waiting().contains_key(&frankfurt));
 }
 
 #[test]
