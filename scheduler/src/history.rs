@@ -1,8 +1,8 @@
 //! What is remembered of load and demand: the ground that forecasts stand on.
 //!
-//! Samples are gathered into steps ([`gather`]), and once a step they are written to a file of
-//! fixed-step rings ([`store`], [`ring`]) on a thread that may block: steering never waits for it.
-//! The joins of the last minutes are kept in finer bins beside it ([`recent`]). A Prometheus server
+//! Samples are gathered into steps (`gather`), and once a step they are written to a file of
+//! fixed-step rings (`store`, `ring`) on a thread that may block: steering never waits for it.
+//! The joins of the last minutes are kept in finer bins beside it ([`Recent`]). A Prometheus server
 //! may fill what is missing ([`prometheus`]).
 //!
 //! Series are named `total/K` and `region/ID/K` with `K` one of `demand viewers joins leaves

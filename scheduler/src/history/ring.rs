@@ -43,9 +43,9 @@ impl Point {
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ring {
-    /// History steps, for [`FINE_DAYS`].
+    /// History steps, for 15 days.
     Fine,
-    /// Several steps each, for [`COARSE_DAYS`].
+    /// Several steps each, for 90 days.
     Coarse,
 }
 
