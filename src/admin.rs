@@ -47,6 +47,9 @@ pub struct Explain {
     /// The viewer's address.
     #[arg(long)]
     from: IpAddr,
+    /// The edge that plays to the viewer by HLS: says whether its player would be told to move, and why.
+    #[arg(long, value_name = "EDGE")]
+    at: Option<cluster::node::NodeId>,
     #[command(flatten)]
     options: Options,
 }
@@ -133,9 +136,12 @@ pub async fn kick(kick: Kick) -> Result<()> {
 
 /// `weir explain`.
 pub async fn explain(explain: Explain) -> Result<()> {
+    let at = explain.at.map(|edge| format!("&at={edge}"));
     let path = format!(
-        "/api/v1/explain?stream={}&from={}",
-        explain.stream, explain.from
+        "/api/v1/explain?stream={}&from={}{}",
+        explain.stream,
+        explain.from,
+        at.unwrap_or_default()
     );
     let explanation: Explanation = explain.options.get(&path).await?;
     explain.options.print(&explanation, || &explanation)

@@ -31,7 +31,8 @@ impl Terms {
     pub fn for_rate(segment_max: Timestamp, part: Timestamp, rate: Option<f64>) -> Self {
         let fitted = rate
             .filter(|rate| rate.is_normal() && *rate > 0.0)
-            .map_or(part, |rate| fit(part, 1e6 / rate));
+            .map(|rate| (1e6 / rate).min(segment_max.as_micros() as f64))
+            .map_or(part, |frame_us| fit(part, frame_us));
         Self {
             segment_max,
             part_target: fitted.min(segment_max),

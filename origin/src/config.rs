@@ -49,6 +49,10 @@ pub struct Config {
     pub drain: Duration,
     /// Memory for the newest groups of all streams: what edges that join late can fetch of the past.
     pub cache: Bytes,
+    /// The file that remembers over a restart how far discontinuities were counted; when absent,
+    /// a player of HLS that goes on after an origin restarted within the hour may take the new
+    /// stream's times for the old one's.
+    pub state: Option<PathBuf>,
 }
 
 /// `[origin.rtmps]`: TLS for publishers.
@@ -78,6 +82,7 @@ impl Default for Config {
             max_connections_per_address: 512,
             drain: Duration::from_secs(30),
             cache: Bytes::from_mib(256),
+            state: None,
         }
     }
 }

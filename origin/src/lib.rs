@@ -10,6 +10,7 @@ mod outbox;
 pub mod admit;
 pub mod live;
 pub mod publish;
+mod state;
 pub mod serve;
 pub mod meter;
 pub mod push;
@@ -42,6 +43,7 @@ use admit::Admission;
 use ingest::rtmp;
 use live::{Registry, Rules, SWEEP};
 use meter::Meter;
+use state::State;
 
 pub use config::{Config, Hls};
 
@@ -50,6 +52,7 @@ pub struct Origin {
     node: NodeId,
     addrs: Addrs,
     registry: Arc<Registry>,
+    state: State,
     rtmp: rtmp::Server,
     relay: serve::Server,
     endpoint: Endpoint,
@@ -105,16 +108,16 @@ impl Origin {
         let mut metrics = Metrics::default();
         let meter = Arc::new(Meter::new(&mut metrics));
         let cache = Cache::new(config.cache.as_usize());
+        let state = State::load(config.state.clone()).await?;
         let registry = Registry::new(rules(&config, &hls), Clock::system(), cache, meter.clone());
         let node = describe(&config, &common, &id, addrs);
         let source = sampler(node, registry.clone(), meter.clone());
         let agent = Agent::new(&common.cluster.schedulers, &identity, source)?;
-        let plan = agent.plan();
 
         let admission = Admission {
             node: id.clone(),
             gate,
-            plan: plan.clone(),
+            plan: agent.plan(),
             registry: registry.clone(),
             meter: meter.clone(),
             drain: drain.clone(),
@@ -132,16 +135,16 @@ impl Origin {
             meter,
             drain.clone(),
         );
-        let (node, addrs) = (id, addrs);
         Ok(Self {
-            node,
+            node: id,
             addrs,
             registry,
+            state,
             rtmp,
             relay,
             endpoint,
+            plan: agent.plan(),
             agent,
-            plan,
             admin,
             metrics,
             grace: config.drain.get(),
@@ -159,6 +162,7 @@ impl Origin {
     pub async fn run(self) {
         let Addrs { rtmp, relay, admin } = self.addrs;
         tracing::info!(node = %self.node, %rtmp, %relay, %admin, "origin listens");
+        self.registry.begin_above(self.state.floor());
         let readiness = Readiness::new();
         readiness.set("listening", true);
         let drain = self.drain;
@@ -167,7 +171,7 @@ impl Origin {
             self.admin
                 .run(api, Arc::new(self.metrics), readiness, drain.clone()),
         );
-        drain.background(sweep(self.registry, self.plan));
+        drain.background(sweep(self.registry, self.plan, self.state));
         drain.background(self.rtmp.run());
         drain.background(self.relay.run());
         // The agent's last words come after the stop, so it is no task of the drain.
@@ -182,14 +186,15 @@ impl Origin {
     }
 }
 
-/// Ends streams whose time is over. Never ends itself.
-async fn sweep(registry: Arc<Registry>, plan: watch::Receiver<Arc<Plan>>) {
+/// Ends streams whose time is over, and remembers how far it has counted. Never ends itself.
+async fn sweep(registry: Arc<Registry>, plan: watch::Receiver<Arc<Plan>>, mut state: State) {
     let mut beat = tokio::time::interval(SWEEP);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
         let plan = plan.borrow().clone();
         registry.sweep(&plan);
+        state.save(registry.discontinuities()).await;
     }
 }
 

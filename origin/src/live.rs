@@ -126,6 +126,23 @@ impl Registry {
         })
     }
 
+    /// Counts discontinuities above those of the node's last life.
+    pub fn begin_above(&self, discontinuities: u64) {
+        let floor = &mut self.table.lock().floor;
+        floor.discontinuities = floor.discontinuities.max(discontinuities);
+    }
+
+    /// How far discontinuities are counted.
+    pub fn discontinuities(&self) -> u64 {
+        let table = self.table.lock();
+        let live = table.streams.values();
+        let counts = live.map(|live| live.lock().publication.numbers().discontinuities);
+        counts
+            .max()
+            .max(Some(table.floor.discontinuities))
+            .unwrap_or(0)
+    }
+
     /// Makes a peer the stream's publisher: of a new one, of one whose publisher left, or of one
     /// whose publisher is silent and is closed hereby.
     pub fn claim(self: &Arc<Self>, key: &StreamKey, peer: String) -> Result<Publisher, Refused> {

@@ -157,6 +157,8 @@ struct Source {
     catalog: Catalog,
     /// Of its sound, samples a second.
     rate: Option<u32>,
+    /// Pictures a second, since it started.
+    frame_rate: Option<f64>,
     started: bool,
     /// Frames and their arrival, while configurations are awaited.
     held: Vec<(u64, Frame)>,
@@ -267,10 +269,14 @@ impl Publication {
     }
 
     fn start_when_ready(&mut self) {
-        if self.source.started || !self.source.is_ready() {
+        // Parts are cut by the first source's frame rate for the whole epoch.
+        let paced = self.config_id > 0 || self.source.is_paced();
+        let ready = self.source.is_configured() && paced || self.source.is_late();
+        if self.source.started || !ready {
             return;
         }
         self.source.started = true;
+        self.source.frame_rate = self.source.paced();
         self.source.held_bytes = 0;
         for (arrived_us, frame) in std::mem::take(&mut self.source.held) {
             self.append(arrived_us, frame);
@@ -390,16 +396,40 @@ impl Source {
         self.held.push((now_us, frame));
     }
 
-    /// Whether every announced track is configured, or waiting any longer is worse than going
-    /// without it.
-    fn is_ready(&self) -> bool {
+    /// Whether every announced track is configured.
+    fn is_configured(&self) -> bool {
         let (video, audio) = self.announced.unwrap_or((true, true));
-        let configured = (!video || self.catalog.video().is_some())
+        (!video || self.catalog.video().is_some())
             && (!audio || self.catalog.audio().is_some())
-            && !self.catalog.tracks.is_empty();
-        configured || self.is_late()
+            && !self.catalog.tracks.is_empty()
     }
 
+    /// Whether it is known how often pictures come.
+    fn is_paced(&self) -> bool {
+        self.catalog.video().is_none() || self.paced().is_some()
+    }
+
+    /// As declared, else by the first two pictures: parts are cut by it for the whole epoch.
+    fn paced(&self) -> Option<f64> {
+        let pictures = self
+            .held
+            .iter()
+            .filter(|(_, frame)| frame.track == TrackId::VIDEO);
+        let mut times = pictures.map(|(_, frame)| frame.dts);
+        let step = || {
+            let first = times.next()?;
+            times
+                .map(|dts| dts - first)
+                .find(|step| *step > Timestamp::ZERO)
+        };
+        let declared = self
+            .catalog
+            .frame_rate
+            .filter(|rate| rate.is_normal() && *rate > 0.0);
+        declared.or_else(|| step().map(rate_of))
+    }
+
+    /// Whether waiting any longer is worse than going without what is not known.
     fn is_late(&self) -> bool {
         let (Some((_, first)), Some((_, last))) = (self.held.first(), self.held.last()) else {
             return false;
@@ -423,7 +453,7 @@ impl Source {
 
     /// The terms of an epoch that begins with this source.
     fn terms(&self, configured: Terms) -> Terms {
-        let rate = self.catalog.video().and(self.catalog.frame_rate);
+        let rate = self.catalog.video().and(self.frame_rate);
         Terms::for_rate(configured.segment_max, configured.part_target, rate)
     }
 
@@ -435,6 +465,14 @@ impl Source {
             TrackId::AUDIO
         }
     }
+}
+
+/// The rate of pictures so far apart; RTMP's milliseconds hide that most rates are whole numbers.
+fn rate_of(step: Timestamp) -> f64 {
+    let exact = 1e6 / step.as_micros() as f64;
+    let whole = exact.round().max(1.0);
+    let apart_us = (1e6 / whole - step.as_micros() as f64).abs();
+    if apart_us < 1000.0 { whole } else { exact }
 }
 
 impl Open {

@@ -26,6 +26,7 @@ use super::request::hls::{Asset, Wish};
 use super::{Entrant, Public, Turned, client, not_joined};
 use crate::admit::{Reason, Verdict};
 use crate::meter::Metrics;
+use crate::playback::hls::session::Proof;
 use crate::playback::hls::{Absent, Auth, Form, Piece, Reload, View};
 use crate::viewer::Sent;
 
@@ -38,6 +39,8 @@ struct Session {
     claims: Option<Claims>,
     /// Where its viewer is.
     region: Region,
+    /// Its expiry, if it was verified just now.
+    verified_until_s: Option<u64>,
 }
 
 impl Public {
@@ -142,8 +145,8 @@ impl Public {
     async fn piece(&self, wish: &Wish, piece: Piece, from: IpAddr) -> Answer {
         if self.hls.auth() == Auth::Token {
             let token = wish.token.as_deref().ok_or(Refusal::Missing);
-            let claims = token.and_then(|token| self.hold(token, &wish.stream, from));
-            claims.map_err(|refusal| self.forbidden(refusal))?;
+            let held = token.and_then(|token| self.may_hold(token, wish, from));
+            held.map_err(|refusal| self.forbidden(refusal))?;
         }
         let found = self.hls.piece(&wish.stream, piece).await;
         let found = found.map_err(|absent| self.absent(absent))?;
@@ -172,14 +175,33 @@ impl Public {
     }
 
     fn known(&self, signed: &str, wish: &Wish, from: IpAddr) -> Result<Session, Refusal> {
-        let claims = self.hold(signed, &wish.stream, from)?;
-        let sid = claims.sid.ok_or(Refusal::NoSession)?;
-        Ok(Session {
+        let known = |sid, region, verified_until_s| Session {
             sid,
             signed: signed.to_owned(),
             claims: None,
-            region: claims.region.unwrap_or_default(),
-        })
+            region,
+            verified_until_s,
+        };
+        if let Some((sid, region)) = self.proven(signed, wish, from) {
+            return Ok(known(sid, region, None));
+        }
+        let claims = self.hold(signed, &wish.stream, from)?;
+        let sid = claims.sid.ok_or(Refusal::NoSession)?;
+        let region = claims.region.unwrap_or_default();
+        Ok(known(sid, region, Some(claims.exp_s)))
+    }
+
+    /// Whether a session lets its holder have segments.
+    fn may_hold(&self, signed: &str, wish: &Wish, from: IpAddr) -> Result<(), Refusal> {
+        match self.proven(signed, wish, from) {
+            Some(_) => Ok(()),
+            None => self.hold(signed, &wish.stream, from).map(drop),
+        }
+    }
+
+    fn proven(&self, signed: &str, wish: &Wish, from: IpAddr) -> Option<(String, Region)> {
+        let now_s = self.now_s();
+        self.sessions.proven(signed, &wish.stream, from, now_s)
     }
 
     fn hold(&self, signed: &str, stream: &StreamKey, from: IpAddr) -> Result<Claims, Refusal> {
@@ -209,6 +231,7 @@ impl Public {
                 signed: token.clone(),
                 region,
                 claims,
+                verified_until_s: None,
             });
         }
         let sid = claims.as_ref().and_then(|claims| claims.sid.clone());
@@ -222,6 +245,7 @@ impl Public {
             signed: self.gate.sign(&session),
             claims,
             region,
+            verified_until_s: None,
         })
     }
 
@@ -236,6 +260,23 @@ impl Public {
 
     /// Sees to it that the session has its place.
     fn seat(&self, wish: &Wish, session: &Session, from: IpAddr) -> Result<(), Turned> {
+        self.place(wish, session, from)?;
+        if let Some(until_s) = session.verified_until_s {
+            let (sid, stream) = (session.sid.clone(), wish.stream.clone());
+            let client = from;
+            let proof = Proof {
+                sid,
+                region: session.region,
+                stream,
+                client,
+                until_s,
+            };
+            self.sessions.prove(&session.signed, proof);
+        }
+        Ok(())
+    }
+
+    fn place(&self, wish: &Wish, session: &Session, from: IpAddr) -> Result<(), Turned> {
         if self.sessions.touch(&session.sid, &wish.stream) {
             return Ok(());
         }

@@ -50,28 +50,29 @@ impl Ask {
     /// Reads what is asked for from its path.
     pub(crate) fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, Invalid> {
         let path = segments(uri.path())?;
-        let query = uri.query().unwrap_or_default();
+        let query = Query::new(uri.query().unwrap_or_default());
         match path.as_slice() {
             [app, file] if file.ends_with(".flv") => {
-                Wish::new(stream(app, file, ".flv")?, query, headers).map(Self::Flv)
+                Wish::new(stream(app, file, ".flv")?, &query, headers).map(Self::Flv)
             }
-            path => hls::Wish::new(path, query, headers).map(Self::Hls),
+            path => hls::Wish::new(path, &query, headers).map(Self::Hls),
         }
     }
 }
 
 impl Wish {
     /// Reads `?token=..&hevc=legacy&weir=1&resume=epoch.group.frame`; a session is a token, too.
-    fn new(stream: StreamKey, query: &str, headers: &HeaderMap) -> Result<Self, Invalid> {
-        let hevc = match value(query, "hevc").as_deref() {
+    fn new(stream: StreamKey, query: &Query<'_>, headers: &HeaderMap) -> Result<Self, Invalid> {
+        let hevc = match query.value(Name::Hevc).as_deref() {
             Some("legacy") => Hevc::Legacy,
             _ => Hevc::Enhanced,
         };
-        let token = token(query, headers).or_else(|| value(query, "session"));
-        let resume = value(query, "resume").map(|text| resume(&text).ok_or(Invalid::Resume));
+        let token = query.token(headers).or_else(|| query.value(Name::Session));
+        let resume = query.value(Name::Resume);
+        let resume = resume.map(|text| resume_after(&text).ok_or(Invalid::Resume));
         let options = Options {
             hevc,
-            weir: value(query, "weir").as_deref() == Some("1"),
+            weir: query.value(Name::Weir).as_deref() == Some("1"),
             resume: resume.transpose()?,
         };
         Ok(Self {
@@ -105,9 +106,57 @@ impl Wish {
     }
 }
 
-/// The token presented, from the query or else the `Authorization` header.
-fn token(query: &str, headers: &HeaderMap) -> Option<String> {
-    value(query, "token").or_else(|| bearer(headers).map(str::to_owned))
+/// The parameters that mean something here, found in one pass: the first of each name, as it was written.
+#[derive(Debug)]
+struct Query<'a>([Option<&'a str>; NAMES.len()]);
+
+/// A parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Token,
+    Session,
+    Hevc,
+    Weir,
+    Resume,
+    Msn,
+    Part,
+    Skip,
+}
+
+/// What parameters are called, in the order of [`Name`].
+const NAMES: [&str; 8] = [
+    "token",
+    "session",
+    "hevc",
+    "weir",
+    "resume",
+    "_HLS_msn",
+    "_HLS_part",
+    "_HLS_skip",
+];
+
+impl<'a> Query<'a> {
+    fn new(query: &'a str) -> Self {
+        let mut values = [None; NAMES.len()];
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if let Some(known) = NAMES.iter().position(|known| *known == name) {
+                values[known].get_or_insert(value);
+            }
+        }
+        Self(values)
+    }
+
+    /// A value; one that is badly encoded is as good as none.
+    fn value(&self, name: Name) -> Option<String> {
+        self.0[name as usize].and_then(decode)
+    }
+
+    /// The token presented, from here or else the `Authorization` header.
+    fn token(&self, headers: &HeaderMap) -> Option<String> {
+        let token = self.value(Name::Token);
+        token.or_else(|| bearer(headers).map(str::to_owned))
+    }
 }
 
 /// A path's segments, decoded.
@@ -134,7 +183,7 @@ fn stream(app: &str, file: &str, suffix: &str) -> Result<StreamKey, Invalid> {
 }
 
 /// The last frame that a player has, `epoch.group.frame`; digits only, so that it is written in one way.
-fn resume(text: &str) -> Option<Resume> {
+fn resume_after(text: &str) -> Option<Resume> {
     if !text
         .bytes()
         .all(|byte| byte == b'.' || byte.is_ascii_digit())
@@ -148,16 +197,6 @@ fn resume(text: &str) -> Option<Resume> {
         frame: numbers.next()?.parse().ok()?,
     };
     numbers.next().is_none().then_some(last)
-}
-
-/// The first value of that name in a query; one that is badly encoded is as good as none.
-fn value(query: &str, name: &str) -> Option<String> {
-    let mut pairs = query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs
-        .find(|(found, _)| *found == name)
-        .and_then(|(_, value)| decode(value))
 }
 
 /// Percent-decoding (RFC 3986, section 2.1), once; `None` when an escape is broken or the text is not UTF-8.

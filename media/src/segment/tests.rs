@@ -81,6 +81,7 @@ fn the_part_target_fits_whole_frames() {
         (Some(2.0), 500),
         (Some(1.0), 1000),
         (Some(0.1), 6000),
+        (Some(1e-300), 6000),
         (Some(f64::NAN), 400),
         (Some(0.0), 400),
     ];

@@ -36,6 +36,7 @@ fn claim(registry: &Arc<Registry>) -> Result<Publisher, Refused> {
 fn send(publisher: &Publisher, times_ms: &[i64]) -> Result<(), Lost> {
     let metadata = flv::Metadata {
         has_video: Some(true),
+        frame_rate: Some(25.0),
         ..flv::Metadata::default()
     };
     publisher.push(flv::Event::Metadata(metadata))?;
@@ -190,4 +191,20 @@ async fn records_tell_tracks_and_bit_rate() {
     assert_eq!(record.started_ms, 1_700_000_000_000);
     assert_eq!(record.tracks[0].codec, "h264");
     assert_eq!(record.publisher, "192.0.2.1:5");
+}
+
+#[tokio::test(start_paused = true)]
+async fn discontinuities_are_counted_above_those_of_the_last_life() {
+    let before = registry(1, 1 << 20);
+    let publisher = claim(&before).unwrap();
+    send(&publisher, &[0, 40]).unwrap();
+    let given_out = before.discontinuities();
+    assert_eq!(newest(&before).header().discontinuities, given_out);
+    // Restarted within the same hour, which the clock alone would not tell.
+    let after = registry(1, 1 << 20);
+    after.begin_above(given_out);
+    let publisher = claim(&after).unwrap();
+    send(&publisher, &[0]).unwrap();
+    assert!(newest(&after).header().discontinuities > given_out);
+    assert!(after.discontinuities() > given_out);
 }

@@ -49,6 +49,7 @@ impl Rig {
         let metadata = flv::Metadata {
             has_video: has(TrackId::VIDEO),
             has_audio: has(TrackId::AUDIO),
+            frame_rate: Some(25.0),
             ..flv::Metadata::default()
         };
         self.event(flv::Event::Metadata(metadata));
@@ -443,7 +444,15 @@ fn frames_held_for_a_configuration_that_changed_are_dropped() {
     rig.event(flv::Event::Config(sound("a")));
     rig.key(40);
     let lost = Seen::Dropped(Dropped::NoConfig);
-    assert_eq!(rig.seen(), [lost, Seen::Open(1, 1, 1, false), Seen::V(0)]);
+    assert_eq!(rig.seen(), [lost], "how often pictures come is not known");
+    rig.key(80);
+    let expect = [
+        Seen::Open(1, 1, 1, false),
+        Seen::V(0),
+        Seen::Open(2, 2, 1, false),
+        Seen::V(40),
+    ];
+    assert_eq!(rig.seen(), expect);
 }
 
 #[test]
@@ -630,4 +639,48 @@ proptest! {
             }
         }
     }
+}
+
+/// Terms of a stream that declares no frame rate, by the times of its first pictures.
+#[test]
+fn parts_are_cut_by_the_pictures_where_no_rate_is_declared() {
+    let check = |name: &str, times: &[i64], tracks: &[TrackConfig], expect: i64| {
+        let mut rig = Rig::new();
+        rig.publication.handle_input(NOW_US, Input::Begin);
+        let metadata = flv::Metadata {
+            has_video: Some(tracks.iter().any(|track| track.id == TrackId::VIDEO)),
+            has_audio: Some(tracks.iter().any(|track| track.id == TrackId::AUDIO)),
+            ..flv::Metadata::default()
+        };
+        rig.event(flv::Event::Metadata(metadata));
+        for track in tracks {
+            rig.event(flv::Event::Config(track.clone()));
+        }
+        for ms in times {
+            match tracks[0].id {
+                TrackId::VIDEO => rig.key(*ms),
+                _ => rig.audio(*ms),
+            }
+        }
+        let target = rig.headers()[0].part_target;
+        assert_eq!(target, Timestamp::from_millis(expect), "{name}");
+    };
+    let video = [video("v")];
+    let both = [video[0].clone(), sound("a")];
+    let rows: [(&str, &[i64], i64); 9] = [
+        ("1 frame a second", &[0, 1000], 1000),
+        ("2 frames a second", &[0, 500], 500),
+        ("3 frames a second, in whole milliseconds", &[0, 333], 334),
+        ("5 frames a second", &[0, 200], 400),
+        ("7 frames a second, in whole milliseconds", &[0, 143], 286),
+        ("10 frames a second", &[0, 100], 400),
+        ("30 frames a second", &[0, 33], 400),
+        ("two at one time", &[0, 0, 250], 250),
+        ("nothing for a long time", &[0, 60_000], 6_000),
+    ];
+    for (name, times, expect) in rows {
+        check(name, times, &video, expect);
+        check(name, times, &both, expect);
+    }
+    check("sound alone", &[0, 23], &[sound("a")], 400);
 }

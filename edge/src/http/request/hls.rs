@@ -6,7 +6,7 @@
 use cluster::stream::StreamKey;
 use http::HeaderMap;
 
-use super::{Invalid, stream, token, value};
+use super::{Invalid, Name, Query, stream};
 use crate::playback::hls::{Piece, Reload};
 
 /// A wish for HLS.
@@ -35,7 +35,11 @@ pub(crate) enum Asset {
 
 impl Wish {
     /// Reads the segments of a path, and the query.
-    pub(super) fn new(path: &[String], query: &str, headers: &HeaderMap) -> Result<Self, Invalid> {
+    pub(super) fn new(
+        path: &[String],
+        query: &Query<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Self, Invalid> {
         let (stream, asset) = match path {
             [app, file] => (stream(app, file, ".m3u8")?, Asset::Multivariant),
             [app, name, file] => {
@@ -50,8 +54,8 @@ impl Wish {
         Ok(Self {
             stream,
             asset,
-            token: token(query, headers),
-            session: value(query, "session"),
+            token: query.token(headers),
+            session: query.value(Name::Session),
         })
     }
 
@@ -81,14 +85,14 @@ impl Wish {
 }
 
 /// The delivery directives (rfc8216bis 6.2.5). Ours are in the query of playlists only; others are ignored.
-fn reload(query: &str) -> Result<Reload, Invalid> {
+fn reload(query: &Query<'_>) -> Result<Reload, Invalid> {
     let number = |name| {
-        let text = value(query, name);
+        let text = query.value(name);
         let number = text.map(|text| decimal(&text).ok_or(Invalid::Directive));
         number.transpose()
     };
-    let (msn, part) = (number("_HLS_msn")?, number("_HLS_part")?);
-    let skip = match value(query, "_HLS_skip").as_deref() {
+    let (msn, part) = (number(Name::Msn)?, number(Name::Part)?);
+    let skip = match query.value(Name::Skip).as_deref() {
         None | Some("NO") => false,
         Some("YES" | "v2") => true,
         Some(_) => return Err(Invalid::Directive),

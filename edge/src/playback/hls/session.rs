@@ -2,12 +2,14 @@
 //!
 //! A session is there from its first request on and leaves when it has been silent for a while; one that comes back
 //! afterwards is let in anew. The table holds no more than the node has places, and `MAX_SESSIONS` where those have
-//! no limit.
+//! no limit. A session's token that was verified need not be again while the session is here and asks the same.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::region::Region;
 use cluster::stream::StreamKey;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -17,10 +19,35 @@ use crate::viewer::{Closed, Place, Protocol, Viewer};
 
 /// The sessions; a clone is the same table.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sessions(Arc<Mutex<HashMap<String, Session>>>);
+pub(crate) struct Sessions(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By their ids.
+    sessions: HashMap<String, Session>,
+    /// By their tokens' texts, one at most of each session.
+    proofs: HashMap<Arc<str>, Proof>,
+}
+
+/// What a token was found to prove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// The session.
+    pub(crate) sid: String,
+    /// Where its viewer is.
+    pub(crate) region: Region,
+    /// That it may play this stream.
+    pub(crate) stream: StreamKey,
+    /// From this address.
+    pub(crate) client: IpAddr,
+    /// Until then, in Unix seconds.
+    pub(crate) until_s: u64,
+}
 
 #[derive(Debug)]
 struct Session {
+    /// Its token's text, once that was verified.
+    token: Option<Arc<str>>,
     held: Held,
     seen: Instant,
     /// How long it may be silent.
@@ -37,8 +64,8 @@ enum Held {
 impl Sessions {
     /// Whether the session is here; then it was seen just now, watching this stream.
     pub(crate) fn touch(&self, sid: &str, stream: &StreamKey) -> bool {
-        let mut sessions = self.0.lock();
-        let Some(session) = sessions.get_mut(sid) else {
+        let mut table = self.0.lock();
+        let Some(session) = table.sessions.get_mut(sid) else {
             return false;
         };
         session.seen = Instant::now();
@@ -50,19 +77,20 @@ impl Sessions {
 
     /// Whether there is room for another one.
     pub(crate) fn has_room(&self) -> bool {
-        self.0.lock().len() < MAX_SESSIONS
+        self.0.lock().sessions.len() < MAX_SESSIONS
     }
 
     /// A session begins, or goes on here.
     pub(crate) fn begin(&self, sid: &str, place: Place) {
         let session = Session {
+            token: None,
             held: Held::Place(Some(place)),
             seen: Instant::now(),
             silence: FIRST_WITHIN,
         };
         // Of two first requests at one time the later one's place is given back, outside the lock.
         let _other = {
-            let mut sessions = self.0.lock();
+            let sessions = &mut self.0.lock().sessions;
             match sessions.get(sid) {
                 Some(_) => Some(session),
                 None => sessions.insert(sid.to_owned(), session),
@@ -72,8 +100,8 @@ impl Sessions {
 
     /// The session got a media playlist of that target duration.
     pub(crate) fn watches(&self, sid: &str, target: Duration, is_ended: bool) {
-        let mut sessions = self.0.lock();
-        let Some(session) = sessions.get_mut(sid) else {
+        let mut table = self.0.lock();
+        let Some(session) = table.sessions.get_mut(sid) else {
             return;
         };
         session.seen = Instant::now();
@@ -95,25 +123,67 @@ impl Sessions {
     /// The session's first request came to nothing.
     pub(crate) fn fail(&self, sid: &str) {
         let _gone = {
-            let mut sessions = self.0.lock();
+            let mut table = self.0.lock();
             let began = |session: &Session| matches!(session.held, Held::Place(_));
-            match sessions.get(sid).is_some_and(began) {
-                true => sessions.remove(sid),
+            match table.sessions.get(sid).is_some_and(began) {
+                true => table.remove(sid),
                 false => None,
             }
         };
     }
 
+    /// The session that a token proves, if that was verified for the same stream and client and still holds.
+    pub(crate) fn proven(
+        &self,
+        token: &str,
+        stream: &StreamKey,
+        client: IpAddr,
+        now_s: u64,
+    ) -> Option<(String, Region)> {
+        let table = self.0.lock();
+        let proof = table.proofs.get(token)?;
+        let holds = proof.stream == *stream && proof.client == client && now_s < proof.until_s;
+        holds.then(|| (proof.sid.clone(), proof.region))
+    }
+
+    /// A token was verified; it is remembered while its session is here.
+    pub(crate) fn prove(&self, token: &str, proof: Proof) {
+        let Table { sessions, proofs } = &mut *self.0.lock();
+        let Some(session) = sessions.get_mut(&proof.sid) else {
+            return;
+        };
+        if let Some(before) = session.token.take_if(|before| **before != *token) {
+            proofs.remove(&before);
+        }
+        let token = session.token.get_or_insert_with(|| token.into());
+        proofs.insert(token.clone(), proof);
+    }
+
     /// Lets those go who have been silent; says how many stay.
     pub(crate) fn sweep(&self) -> usize {
         let now = Instant::now();
-        let mut sessions = self.0.lock();
+        let mut table = self.0.lock();
+        let Table { sessions, proofs } = &mut *table;
         let silent = |session: &Session| now - session.seen > session.silence;
         let gone: Vec<_> = sessions.extract_if(|_, session| silent(session)).collect();
+        let tokens = gone
+            .iter()
+            .filter_map(|(_, session)| session.token.as_ref());
+        tokens.for_each(|token| drop(proofs.remove(token)));
         let stay = sessions.len();
-        drop(sessions);
+        drop(table);
         drop(gone);
         stay
+    }
+}
+
+impl Table {
+    fn remove(&mut self, sid: &str) -> Option<Session> {
+        let session = self.sessions.remove(sid)?;
+        if let Some(token) = &session.token {
+            self.proofs.remove(token);
+        }
+        Some(session)
     }
 }
 
@@ -175,6 +245,49 @@ mod tests {
             sessions.begin(&sid, place(&viewers, &sid));
         }
         assert!(!sessions.has_room());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_verified_token_is_good_for_the_same_question_while_its_session_is_here() {
+        let viewers = Viewers::new(Metrics::default());
+        let sessions = Sessions::default();
+        let client = IpAddr::from([192, 0, 2, 1]);
+        let proof = |sid: &str| Proof {
+            sid: sid.to_owned(),
+            region: Region::default(),
+            stream: key("live/x"),
+            client,
+            until_s: 100,
+        };
+        let proven = |token: &str, stream: &str, client, now_s| {
+            let proven = sessions.proven(token, &key(stream), client, now_s);
+            proven.map(|(sid, _)| sid)
+        };
+        sessions.prove("t", proof("a"));
+        assert_eq!(proven("t", "live/x", client, 1), None, "no such session");
+        sessions.begin("a", place(&viewers, "a"));
+        sessions.prove("t", proof("a"));
+        assert_eq!(proven("t", "live/x", client, 99).as_deref(), Some("a"));
+        let other = IpAddr::from([192, 0, 2, 2]);
+        for (token, stream, client, now_s) in [
+            ("u", "live/x", client, 99),
+            ("t", "live/y", client, 99),
+            ("t", "live/x", other, 99),
+            ("t", "live/x", client, 100),
+        ] {
+            assert_eq!(proven(token, stream, client, now_s), None);
+        }
+        sessions.prove("u", proof("a"));
+        assert_eq!(
+            proven("t", "live/x", client, 1),
+            None,
+            "one of each session"
+        );
+        assert_eq!(proven("u", "live/x", client, 1).as_deref(), Some("a"));
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(sessions.sweep(), 0);
+        assert_eq!(proven("u", "live/x", client, 1), None);
+        assert!(sessions.0.lock().proofs.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -111,7 +111,7 @@ impl Peer {
         let config = TrackConfig::new(Codec::H264, record);
         let catalog = media::codec::Catalog {
             tracks: vec![config.clone()],
-            frame_rate: None,
+            frame_rate: Some(25.0),
         };
         let hevc = Hevc::Enhanced;
         let metadata = flv::metadata_body(&catalog, hevc);
