@@ -1,7 +1,8 @@
 //! What a process costs, as proc_pid_stat(5) and proc_pid_statm(5) say, and on which cores it runs.
 
 use rustix::thread::{CpuSet, sched_setaffinity};
-use std::fs;
+use rustix::time::{ClockId, clock_gettime};
+use std::{fs, time::Duration};
 
 /// Keeps the calling thread, and all that it starts from now on, on these cores.
 pub fn pin(cores: &[usize]) {
@@ -22,6 +23,15 @@ pub fn cpu_seconds(pid: u32) -> f64 {
         .filter_map(|ticks| ticks.parse::<f64>().ok())
         .sum::<f64>()
         / 100.0
+}
+
+/// Time that the calling thread has used of a core.
+pub fn used() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// Resident memory in bytes.

@@ -19,6 +19,8 @@ pub struct Settings {
     pub trees: usize,
     /// Leaves of a tree.
     pub leaves: usize,
+    /// Branches on the way to a leaf at most: trees are walked abreast, and the deepest one sets the pace.
+    pub depth: u8,
     /// Share of a leaf's value that is added.
     pub rate: f32,
     /// Rows that a leaf has at least.
@@ -30,10 +32,12 @@ pub struct Settings {
 }
 
 impl Default for Settings {
+    /// On the real series at hand 150 trees of 16 leaves are as good as LightGBM's 150 of 31; 80 of 8 are 5 % worse.
     fn default() -> Self {
         Self {
-            trees: 80,
-            leaves: 8,
+            trees: 150,
+            leaves: 16,
+            depth: 6,
             rate: 0.1,
             least_rows: 20,
             row_share: 0.7,
@@ -49,61 +53,125 @@ pub struct Forest {
     nodes: Vec<Node>,
     /// Where each tree begins in `nodes`.
     roots: Vec<u32>,
+    /// The longest way from root to leaf among each [`ABREAST`] trees.
+    depths: Vec<u8>,
 }
 
-/// A branch or a leaf; both in 12 bytes, so that a forest stays in the processor's cache.
+/// A branch, or a leaf, which leads to itself: so a walk needs no question whether it has ended. Eight bytes, so that
+/// the forests of a model stay in the processor's second cache.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Node {
-    /// A branch's threshold: a column at most this goes left; a leaf's value.
+    /// A branch's threshold, a column at most which goes left; what a leaf adds.
     value: f32,
-    /// Where the left child is; the right one follows it; 0 for a leaf.
-    left: u32,
-    column: u16,
+    /// Where the left child is, from the tree's root; the right one follows it.
+    left: u8,
+    column: u8,
     /// Whether an unknown column goes left.
     unknown_left: bool,
+    is_leaf: bool,
 }
+
+impl Node {
+    fn leaf(at: usize) -> Self {
+        Self {
+            value: 0.0,
+            left: at as u8,
+            column: 0,
+            unknown_left: true,
+            is_leaf: true,
+        }
+    }
+
+    fn next(&self, value: f32) -> u8 {
+        let unknown = self.unknown_left & value.is_nan();
+        let left = (value <= self.value) | unknown | self.is_leaf;
+        self.left.wrapping_add(u8::from(!left))
+    }
+}
+
+/// Leaves of a tree at most, so that its nodes have numbers of a byte.
+const MAX_LEAVES: usize = 64;
+
+/// Trees that are walked at the same time: their steps do not wait for each other's memory.
+const ABREAST: usize = 8;
 
 impl Forest {
     /// The quantile for one row.
     pub fn predict(&self, row: &[f32]) -> f32 {
-        let of = |root: &u32| {
-            let mut node = &self.nodes[*root as usize];
-            while node.left != 0 {
-                let value = row[usize::from(node.column)];
-                let left = value <= node.value || (node.unknown_left && value.is_nan());
-                node = &self.nodes[node.left as usize + usize::from(!left)];
+        let mut sum = self.start;
+        for (roots, depth) in self.roots.chunks(ABREAST).zip(&self.depths) {
+            let mut places = [0_u8; ABREAST];
+            for _ in 0..*depth {
+                for (place, root) in places.iter_mut().zip(roots) {
+                    let node = &self.nodes[*root as usize + usize::from(*place)];
+                    *place = node.next(row[usize::from(node.column)]);
+                }
             }
-            node.value
-        };
-        self.roots
-            .iter()
-            .map(of)
-            .fold(self.start, |sum, value| sum + value)
+            for (place, root) in places.iter().zip(roots) {
+                sum += self.nodes[*root as usize + usize::from(*place)].value;
+            }
+        }
+        sum
+    }
+
+    /// Adds a tree.
+    fn plant(&mut self, tree: &[Node]) {
+        // Children come after their parents.
+        let mut depths = [0_u8; 2 * MAX_LEAVES];
+        for (at, node) in tree.iter().enumerate().filter(|(_, node)| !node.is_leaf) {
+            let child = usize::from(node.left);
+            let depth = depths[at] + 1;
+            (depths[child], depths[child + 1]) = (depth, depth);
+        }
+        let depth = depths.into_iter().max().unwrap_or(0);
+        if self.roots.len().is_multiple_of(ABREAST) {
+            self.depths.push(depth);
+        } else if let Some(deepest) = self.depths.last_mut() {
+            *deepest = depth.max(*deepest);
+        }
+        self.roots.push(self.nodes.len() as u32);
+        self.nodes.extend(tree);
     }
 
     /// Whether each index that a prediction follows exists and leads on, for rows of so many columns.
     pub fn is_sound(&self, columns: usize) -> bool {
-        let count = self.nodes.len();
-        let node = |(at, node): (usize, &Node)| {
-            node.value.is_finite()
-                && (node.left == 0
-                    || (node.left as usize > at
-                        && (node.left as usize) < count - 1
-                        && usize::from(node.column) < columns))
+        let ends = self
+            .roots
+            .iter()
+            .skip(1)
+            .copied()
+            .chain([self.nodes.len() as u32]);
+        let tree = |(root, end): (u32, u32)| {
+            let tree = self.nodes.get(root as usize..end as usize);
+            tree.is_some_and(|tree| !tree.is_empty() && is_tree(tree, columns))
         };
         self.start.is_finite()
-            && self.nodes.iter().enumerate().all(node)
-            && self.roots.iter().all(|root| (*root as usize) < count)
+            && self.roots.iter().copied().zip(ends).all(tree)
+            && self.depths.len() == self.roots.len().div_ceil(ABREAST)
     }
 
     /// How often each column is branched on.
     pub fn uses(&self, columns: usize) -> Vec<u32> {
         let mut uses = vec![0; columns];
-        for node in self.nodes.iter().filter(|node| node.left != 0) {
+        for node in self.nodes.iter().filter(|node| !node.is_leaf) {
             uses[usize::from(node.column)] += 1;
         }
         uses
     }
+}
+
+/// Whether walks through these nodes stay among them and end.
+fn is_tree(tree: &[Node], columns: usize) -> bool {
+    let sound = |(at, node): (usize, &Node)| {
+        let left = usize::from(node.left);
+        let leads_on = if node.is_leaf {
+            left == at
+        } else {
+            left > at && left + 1 < tree.len()
+        };
+        leads_on && node.value.is_finite() && usize::from(node.column) < columns
+    };
+    tree.iter().enumerate().all(sound)
 }
 
 /// Grows a forest for the quantile `quantile` of `targets`, a target and a weight a row.

@@ -69,19 +69,30 @@ impl Band {
         let pace = STEP * (wanted / 0.1).min(1.0);
         let alpha = self.alpha + pace * (wanted - missed);
         self.alpha = alpha.clamp(LEAST_SHARE * wanted, MOST_SHARE * wanted);
-        if self.scores.len() == self.room
-            && let Some(oldest) = self.scores.pop_front()
-        {
-            let at = self
-                .sorted
-                .partition_point(|other| other.total_cmp(&oldest).is_lt());
-            self.sorted.remove(at);
-        }
+        self.keep(score);
+    }
+
+    /// Keeps a score, in the place of the oldest when there is no room.
+    fn keep(&mut self, score: f32) {
+        let place = |sorted: &[f32], score: &f32| {
+            sorted.partition_point(|other| other.total_cmp(score).is_lt())
+        };
+        let to = place(&self.sorted, &score);
+        let oldest = (self.scores.len() == self.room).then(|| self.scores.pop_front());
         self.scores.push_back(score);
-        let at = self
-            .sorted
-            .partition_point(|other| other.total_cmp(&score).is_lt());
-        self.sorted.insert(at, score);
+        let Some(oldest) = oldest.flatten() else {
+            self.sorted.insert(to, score);
+            return;
+        };
+        // What lies between the two moves by one.
+        let from = place(&self.sorted, &oldest);
+        if from < to {
+            self.sorted.copy_within(from + 1..to, from);
+            self.sorted[to - 1] = score;
+        } else {
+            self.sorted.copy_within(to..from, to + 1);
+            self.sorted[to] = score;
+        }
     }
 }
 
@@ -105,6 +116,9 @@ mod tests {
         let share = f64::from(missed) / 4500.0;
         assert!((0.09..0.11).contains(&share), "{share}");
         assert_eq!(band.sorted.len(), 500);
+        let mut kept: Vec<f32> = band.scores.iter().copied().collect();
+        kept.sort_unstable_by(f32::total_cmp);
+        assert_eq!(band.sorted, kept);
     }
 
     #[test]

@@ -47,6 +47,19 @@ pub struct Plan {
     pub most_trainings: usize,
 }
 
+impl Plan {
+    /// With the usual bounds: four months of five minutes without sampling, and a training every few days.
+    pub fn new(calendar: Calendar, aheads: Vec<usize>) -> Self {
+        Self {
+            calendar,
+            aheads,
+            settings: Settings::default(),
+            most_rows: 34_000,
+            most_trainings: 8,
+        }
+    }
+}
+
 /// Evaluates one series; `seen` is told each forecast of the second half with the step at which it was made.
 pub fn evaluate(
     series: &Series,

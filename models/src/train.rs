@@ -70,13 +70,9 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let median = boosting::Settings::default();
         Self {
-            median,
-            quantiles: boosting::Settings {
-                trees: 50,
-                ..median
-            },
+            median: boosting::Settings::default(),
+            quantiles: boosting::Settings::default(),
             seed: 1,
         }
     }

@@ -1,7 +1,7 @@
 //! Sans-IO: the growing of a forest, tree by tree and leaf by leaf.
 
 use super::rows::{BINS, Rows, UNKNOWN};
-use super::{Forest, Node, Settings, quantile_of};
+use super::{Forest, MAX_LEAVES, Node, Settings, quantile_of};
 
 /// Sums over the rows of a bin.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +42,7 @@ struct Leaf {
     from: usize,
     to: usize,
     node: usize,
+    depth: u8,
     histogram: Histogram,
     split: Option<Split>,
 }
@@ -68,6 +69,8 @@ pub(super) struct Grower<'a> {
     order: Vec<u32>,
     /// The drawn columns.
     columns: Vec<usize>,
+    /// The tree that grows.
+    tree: Vec<Node>,
     forest: Forest,
 }
 
@@ -95,10 +98,12 @@ impl<'a> Grower<'a> {
             gradients: vec![0.0; targets.len()],
             order: Vec::new(),
             columns: Vec::new(),
+            tree: Vec::new(),
             forest: Forest {
                 start,
                 nodes: Vec::new(),
                 roots: Vec::new(),
+                depths: Vec::new(),
             },
         }
     }
@@ -129,14 +134,16 @@ impl<'a> Grower<'a> {
             self.columns = (0..self.rows.columns.len())
                 .filter(|_| dice.roll() < share)
                 .collect();
-            let root = self.tree();
-            self.apply(root);
+            self.grow_tree();
+            self.forest.plant(&self.tree);
+            self.apply();
         }
         self.forest
     }
 
-    /// Grows one tree on the drawn rows and returns where it begins.
-    fn tree(&mut self) -> usize {
+    /// Grows one tree on the drawn rows.
+    fn grow_tree(&mut self) {
+        self.tree.clear();
         let root = self.node();
         let histogram = self.histogram(0, self.order.len());
         let split = self.best(&histogram);
@@ -144,10 +151,11 @@ impl<'a> Grower<'a> {
             from: 0,
             to: self.order.len(),
             node: root,
+            depth: 0,
             histogram,
             split,
         }];
-        while leaves.len() < self.settings.leaves {
+        while leaves.len() < self.settings.leaves.min(MAX_LEAVES) {
             let gain = |leaf: &Leaf| leaf.split.map_or(0.0, |split| split.gain);
             let best = leaves
                 .iter()
@@ -166,20 +174,13 @@ impl<'a> Grower<'a> {
                 .map(|row| (self.rest[*row as usize], self.weights[*row as usize]))
                 .collect();
             let value = quantile_of(&mut pairs, self.quantile) * self.settings.rate;
-            self.forest.nodes[leaf.node].value = value;
+            self.tree[leaf.node].value = value;
         }
-        self.forest.roots.push(root as u32);
-        root
     }
 
     fn node(&mut self) -> usize {
-        self.forest.nodes.push(Node {
-            value: 0.0,
-            left: 0,
-            column: 0,
-            unknown_left: false,
-        });
-        self.forest.nodes.len() - 1
+        self.tree.push(Node::leaf(self.tree.len()));
+        self.tree.len() - 1
     }
 
     /// The sums of each drawn column's bins over rows `from..to` of the order.
@@ -260,11 +261,12 @@ impl<'a> Grower<'a> {
         self.order[leaf.from..leaf.to].copy_from_slice(&left);
         let cut = self.rows.columns[column].cuts[usize::from(split.bin)];
         let (first, second) = (self.node(), self.node());
-        self.forest.nodes[leaf.node] = Node {
+        self.tree[leaf.node] = Node {
             value: cut,
-            left: first as u32,
-            column: column as u16,
+            left: first as u8,
+            column: column as u8,
             unknown_left: split.unknown_left,
+            is_leaf: false,
         };
         let left_is_smaller = middle - leaf.from < leaf.to - middle;
         let smaller = if left_is_smaller {
@@ -286,11 +288,13 @@ impl<'a> Grower<'a> {
             (large, small)
         };
         let make = |from, to, node, histogram| {
-            let split = self.best(&histogram);
+            let may_split = leaf.depth + 1 < self.settings.depth;
+            let split = may_split.then(|| self.best(&histogram)).flatten();
             Leaf {
                 from,
                 to,
                 node,
+                depth: leaf.depth + 1,
                 histogram,
                 split,
             }
@@ -302,21 +306,19 @@ impl<'a> Grower<'a> {
     }
 
     /// Takes a tree's values off what is left of every row.
-    fn apply(&mut self, root: usize) {
-        let nodes = &self.forest.nodes;
+    fn apply(&mut self) {
         for (row, rest) in self.rest.iter_mut().enumerate() {
-            let mut node = &nodes[root];
-            while node.left != 0 {
+            let mut node = &self.tree[0];
+            while !node.is_leaf {
                 let column = &self.rows.columns[usize::from(node.column)];
-                let bin = column.bins[row];
-                let left = match bin {
+                let left = match column.bins[row] {
                     UNKNOWN => node.unknown_left,
                     bin => column
                         .cuts
                         .get(usize::from(bin))
                         .is_some_and(|cut| *cut <= node.value),
                 };
-                node = &nodes[node.left as usize + usize::from(!left)];
+                node = &self.tree[usize::from(node.left) + usize::from(!left)];
             }
             *rest -= node.value;
         }

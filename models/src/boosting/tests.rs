@@ -1,3 +1,5 @@
+//! What forests learn and refuse.
+
 use super::*;
 
 /// Rows of three columns: one that matters, one that does not, one that is mostly unknown.
@@ -61,9 +63,23 @@ fn the_same_seed_grows_the_same_forest() {
 
 #[test]
 fn columns_that_matter_are_used_and_indices_are_sound() {
-    let forest = forest(0.5, 1);
+    let (values, targets) = world(4000);
+    let settings = Settings {
+        trees: 20,
+        leaves: 4,
+        column_share: 1.0,
+        ..Settings::default()
+    };
+    let weights = vec![1.0; targets.len()];
+    let forest = train(
+        &Rows::new(&values, 3),
+        &targets,
+        &weights,
+        0.5,
+        (&settings, 1),
+    );
     let uses = forest.uses(3);
-    assert!(uses[0] > uses[1], "{uses:?}");
+    assert!(uses[0] > 2 * uses[1], "{uses:?}");
     assert!(forest.is_sound(3) && !forest.is_sound(1));
 }
 
