@@ -79,7 +79,7 @@ fn world(seed: u64, days: usize) -> Series {
         let phase = (step as f64 / DAY as f64 - peak) * std::f64::consts::TAU;
         let weekend = if step / DAY % 7 >= 5 { 1.2 } else { 1.0 };
         drift = 0.98 * drift + 0.02 * dice.noise();
-        if step % 6 == 0 && dice.roll() < 0.05 {
+        if step.is_multiple_of(6) && dice.roll() < 0.05 {
             show = 0.5 + dice.roll();
         }
         show *= 0.95;

@@ -8,6 +8,7 @@ use clap::Args;
 use cluster::{
     config::Secret,
     node::{NodeId, Place},
+    stream::StreamKey,
     token::{Action, Claims, Keys, Pattern},
 };
 use std::{
@@ -32,8 +33,12 @@ pub struct Options {
     #[arg(long, default_value_t = 1935)]
     rtmp_port: u16,
     /// What to put on air as live/demo, round and round.
-    #[arg(long, default_value = "var/clip.mp4")]
+    #[arg(long, default_value = CLIP)]
     clip: PathBuf,
+    /// The same clip, smaller, which goes on air beside it as a rung that players may switch to; none with --clip of
+    /// your own.
+    #[arg(long, default_value = "var/rung.mp4")]
+    rung: PathBuf,
     /// A country database, so that viewers from elsewhere are placed too.
     #[arg(long, default_value = "var/country.mmdb")]
     geoip: PathBuf,
@@ -74,10 +79,9 @@ pub async fn run(options: Options) -> Result<()> {
             Ok(())
         });
     }
-    tokio::spawn(keep_on_air(
-        demo.publish_url("live/demo")?,
-        options.clip.clone(),
-    ));
+    for (stream, clip) in demo.shows(&options) {
+        tokio::spawn(keep_on_air(demo.publish_url(stream)?, clip));
+    }
     demo.greet()?;
     while let Some(ended) = nodes.join_next().await {
         ended.context("a node panicked")??;
@@ -157,7 +161,31 @@ impl Demo {
         let pages = Some(console::router());
         scheduler::Scheduler::load(config.scheduler, config.geo, common, pages, drain.clone())
             .await
-            .with_context(|| busy(self.base))
+            .with_context(|| busy(self.base))?
+            .streams(&self.ladder(options)?)
+    }
+
+    /// What is on air, and the clip of each.
+    fn shows(&self, options: &Options) -> Vec<(&'static str, PathBuf)> {
+        let mut shows = vec![(SHOW, options.clip.clone())];
+        if options.clip == Path::new(CLIP) && options.rung.exists() {
+            shows.push((RUNG, options.rung.clone()));
+        }
+        shows
+    }
+
+    /// That they are rungs of one another, when there are two.
+    fn ladder(&self, options: &Options) -> Result<Vec<scheduler::config::Stream>> {
+        let shows = self.shows(options);
+        let rungs: Vec<StreamKey> = shows
+            .iter()
+            .map(|(stream, _)| StreamKey::parse(stream))
+            .collect::<Result<_, _>>()?;
+        let both = (rungs.len() > 1).then(|| scheduler::config::Stream {
+            name: rungs[0].clone(),
+            rungs,
+        });
+        Ok(both.into_iter().collect())
     }
 
     async fn origin(&self, drain: &Drain) -> Result<origin::Origin> {
@@ -320,6 +348,9 @@ const fn metro(
     }
 }
 
+const CLIP: &str = "var/clip.mp4";
+const SHOW: &str = "live/demo";
+const RUNG: &str = "live/demo_180";
 const EDGES: usize = 3;
 const METROS: [Metro; 9] = [
     metro("Shanghai", "CN", 31.23, 121.47, "203.0.113.0/26"),

@@ -50,3 +50,4 @@ mkdir -p var
 country=web/node_modules/@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb
 [ -f var/country.mmdb ] && [ ! "$country" -nt var/country.mmdb ] || cp "$country" var/country.mmdb
 [ -f var/clip.mp4 ] && [ ! tools/clip.sh -nt var/clip.mp4 ] || { say "making the test clip"; tools/clip.sh var/clip.mp4; }
+[ -f var/rung.mp4 ] && [ ! var/clip.mp4 -nt var/rung.mp4 ] || { say "making its smaller rung"; tools/rung.sh var/clip.mp4 var/rung.mp4; }
