@@ -1,6 +1,6 @@
 //! The command line: what can be said to Weir, and where each command leads.
 
-use crate::{admin, config, demo, load, roles, token};
+use crate::{admin, config, demo, forecast, load, roles, token};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -44,6 +44,9 @@ enum Command {
     /// Publish and watch by the thousand, to size a node.
     #[command(subcommand)]
     Load(load::Command),
+    /// Forecast demand from a file of series, and say how good the forecasts are.
+    #[command(subcommand)]
+    Forecast(forecast::Command),
 }
 
 #[derive(Args)]
@@ -85,6 +88,7 @@ pub fn run() -> Result<()> {
         Command::Drain(options) => wait_for(admin::drain(options)),
         Command::Token(command) => token::run(command),
         Command::Load(command) => wait_for(load::run(command)),
+        Command::Forecast(command) => forecast::run(command),
     }
 }
 

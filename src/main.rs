@@ -8,8 +8,10 @@ mod cli;
 mod config;
 mod console;
 mod demo;
+mod forecast;
 mod load;
 mod logs;
+mod plot;
 mod roles;
 mod token;
 

@@ -6,6 +6,7 @@
 mod browser;
 mod failover;
 mod fanout;
+mod forecast;
 mod harness;
 mod history;
 mod hls;
