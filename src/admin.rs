@@ -24,7 +24,7 @@ pub struct Options {
     admin_token: Option<String>,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// `weir kick`.
@@ -161,7 +161,8 @@ pub async fn drain(drain: Drain) -> Result<()> {
 }
 
 impl Options {
-    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
+    /// What the admin API answers to a GET.
+    pub async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
         let asked = Client::new()
             .get_json(&self.url(path), self.admin_token.as_deref())
             .await;

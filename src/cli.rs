@@ -88,7 +88,7 @@ pub fn run() -> Result<()> {
         Command::Drain(options) => wait_for(admin::drain(options)),
         Command::Token(command) => token::run(command),
         Command::Load(command) => wait_for(load::run(command)),
-        Command::Forecast(command) => forecast::run(command),
+        Command::Forecast(command) => wait_for(forecast::run(command)),
     }
 }
 

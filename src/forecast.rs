@@ -3,6 +3,7 @@
 //! Reads files and writes reports; what a forecast is lies in `models/`. Standard output is the answer (a table or
 //! JSON), progress and remarks go to standard error.
 
+mod backtest;
 mod data;
 mod fan;
 mod judge;
@@ -28,6 +29,8 @@ use transport::config::Duration;
 pub enum Command {
     /// Say how good forecasts of these series would have been: a rolling origin over the second half of each.
     Evaluate(Evaluate),
+    /// The same for what a running scheduler remembers of its own cluster.
+    Backtest(backtest::Backtest),
     /// Learn a model from series and write it, with a card that says how good it is.
     Train(model::Train),
     /// Say what a model learned from and how good it is.
@@ -40,28 +43,35 @@ pub enum Command {
 /// What to evaluate.
 #[derive(Args)]
 pub struct Evaluate {
+    /// The series: a CSV, plain or gzip, with columns series (or series_id), time (or ts, ts_utc) and value.
+    #[arg(long, value_name = "FILE.csv")]
+    data: PathBuf,
     #[command(flatten)]
-    asked: Asked,
+    how: How,
+    #[command(flatten)]
+    output: Output,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is announced, and where the answer goes.
+#[derive(Args)]
+pub struct Output {
     /// Announced shows: a CSV with start, peak, and if known length_s, ramp_s and series.
     #[arg(long, value_name = "EVENTS.csv")]
     events: Option<PathBuf>,
     /// A folder for report.html, report.json, timing.json and forecasts.csv.gz.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
     /// Series judged at a time; as many as there are cores when not given. The figures are the same for any number.
     #[arg(long)]
     threads: Option<usize>,
 }
 
-/// Which series, how far ahead, and how models are trained.
+/// How far ahead, and how models are trained.
 #[derive(Args)]
-pub struct Asked {
-    /// The series: a CSV, plain or gzip, with columns series (or series_id), time (or ts, ts_utc) and value.
-    #[arg(long, value_name = "FILE.csv")]
-    data: PathBuf,
+pub struct How {
     /// How far ahead, in whole steps of a series; others are skipped and listed.
     #[arg(long, value_delimiter = ',', default_value = "5m,15m,1h")]
     horizons: Vec<Duration>,
@@ -77,28 +87,45 @@ pub struct Asked {
 }
 
 /// Does it.
-pub fn run(command: Command) -> Result<()> {
+pub async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Evaluate(options) => evaluate(options),
-        Command::Train(options) => model::train(&options),
+        Command::Evaluate(options) => tokio::task::block_in_place(|| evaluate(&options)),
+        Command::Backtest(options) => backtest::run(options).await,
+        Command::Train(options) => tokio::task::block_in_place(|| model::train(&options)),
         Command::Show(options) => model::show(&options),
-        Command::Rows(options) => rows::write(&options),
+        Command::Rows(options) => tokio::task::block_in_place(|| rows::write(&options)),
     }
 }
 
-fn evaluate(options: Evaluate) -> Result<()> {
-    let question = options.asked.question()?;
-    if let Some(out) = &options.out {
+fn evaluate(options: &Evaluate) -> Result<()> {
+    options.how.question()?;
+    let data = data::read(&options.data)?;
+    let source = options
+        .data
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    judge_and_tell(&source, data, &options.how, (&options.output, options.json))
+}
+
+/// Judges series that came from `source`; prints and writes what was found.
+fn judge_and_tell(
+    source: &str,
+    data: data::Data,
+    how: &How,
+    (output, json): (&Output, bool),
+) -> Result<()> {
+    let question = how.question()?;
+    if let Some(out) = &output.out {
         // Before minutes of work rather than after.
         fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     }
-    let data = data::read(&options.asked.data)?;
-    let events = match &options.events {
+    let events = match &output.events {
         Some(path) => data::read_events(path)?,
         None => data::Announced::default(),
     };
     let bar = progress(&data);
-    let answers = judge::all(&data, &events, &question, threads(options.threads), &bar);
+    let answers = judge::all(&data, &events, &question, threads(output.threads), &bar);
     bar.finish_and_clear();
     let report = report::Report {
         series: answers
@@ -111,20 +138,14 @@ fn evaluate(options: Evaluate) -> Result<()> {
             .collect(),
         data: data.counts,
     };
-    if let Some(out) = &options.out {
-        let source = options
-            .asked
-            .data
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
-        write(out, &source, &report, &answers)?;
+    if let Some(out) = &output.out {
+        write(out, source, &report, &answers)?;
     }
-    match options.json {
+    match json {
         true => println!("{}", serde_json::to_string(&report)?),
         false => print!("{report}"),
     }
-    if report.data.bad > 0 && options.json {
+    if report.data.bad > 0 && json {
         eprintln!("weir: {}", report.data);
     }
     if report.series.is_empty() {
@@ -137,7 +158,7 @@ fn evaluate(options: Evaluate) -> Result<()> {
     Ok(())
 }
 
-impl Asked {
+impl How {
     fn question(&self) -> Result<judge::Question> {
         let horizons: Option<BTreeSet<u32>> = self.horizons.iter().map(|h| seconds(*h)).collect();
         let horizons = horizons.context("--horizons are whole seconds, one at least: 5m,15m,1h")?;

@@ -1,10 +1,16 @@
 //! `weir forecast` on files as operators have them: what it prints, what it writes, and what it does with bad ones.
 
-use std::{fmt::Write as _, fs, io::Read as _, path::Path};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    path::Path,
+};
 
 use crate::harness::weir;
 use flate2::read::MultiGzDecoder;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const STEP_S: i64 = 300;
 /// Four days: the second half is judged, a day of it has a yesterday that was learned.
@@ -203,4 +209,97 @@ fn what_is_wrong_is_said_with_what_to_do() {
     check(Some(one), &["--horizons", "soon"], "horizons");
     check(Some(one), &["--horizons", "500ms"], "whole seconds");
     check(Some(one), &["--events", "/nowhere.csv"], "/nowhere.csv");
+}
+
+/// Answers as the scheduler's history does, until the test ends.
+fn remembers(series: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let values: Vec<f64> = (0..STEPS).map(value).collect();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut head = String::new();
+            let mut lines = BufReader::new(&stream);
+            while lines.read_line(&mut head).unwrap_or(0) > 2 {}
+            let body = match head.contains("/api/v1/history/series?prefix=region%2F ") {
+                true => json!([{ "series": series, "seen_ms": 0 }]),
+                false => json!({ "series": series, "first_ms": FIRST_S * 1000,
+                    "step_ms": STEP_S * 1000, "values": values }),
+            };
+            let body = body.to_string();
+            let _ = write!(
+                &stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    address
+}
+
+#[test]
+fn what_a_scheduler_remembers_is_judged_like_a_file() {
+    let mut run = weir();
+    run.args([
+        "forecast",
+        "backtest",
+        "--json",
+        "--trainings",
+        "1",
+        "--horizons",
+        "1h",
+    ]);
+    let run = run
+        .args(["--admin", &remembers("region/DE/demand")])
+        .output()
+        .unwrap();
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    let found: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(found["series"][0]["id"], "region/DE/demand");
+    assert_eq!(found["series"][0]["step_s"], STEP_S);
+    let persistence = found["series"][0]["naive"]["persistence"].as_f64().unwrap();
+    assert!(found["series"][0]["wape"].as_f64().unwrap() < 0.5 * persistence);
+}
+
+#[test]
+fn a_model_is_trained_written_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model) = (dir.path().join("untidy.csv"), dir.path().join("a.weir"));
+    fs::write(&data, untidy(value)).unwrap();
+    let say = |arguments: &[&str]| {
+        let run = weir().arg("forecast").args(arguments).output().unwrap();
+        let text = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
+        (run.status.success(), text)
+    };
+    let path = model.to_str().unwrap();
+    let (data, trained) = (data.to_str().unwrap(), "--horizons=15m,1h");
+    let (done, card) = say(&["train", "--data", data, "--out", path, trained]);
+    assert!(
+        done && card.contains("15 min") && card.contains("best simple method"),
+        "{card}"
+    );
+    let (done, shown) = say(&["show", path]);
+    // Beside the card, training says how many rows were bad.
+    assert!(done && card.contains(&shown), "{shown}");
+    let (_, json) = say(&["show", path, "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (json["step_s"].as_i64(), json["card"]["series"].as_u64()),
+        (Some(300), Some(2))
+    );
+    let mut bytes = fs::read(&model).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&model, bytes).unwrap();
+    let (done, errors) = say(&["show", path]);
+    assert!(
+        !done && errors.contains("damaged: train it again"),
+        "{errors}"
+    );
+    let (done, errors) = say(&["show", data]);
+    assert!(!done && errors.contains("no forecast model"), "{errors}");
 }

@@ -91,6 +91,15 @@ pub fn read(path: &Path) -> Result<Data> {
 }
 
 impl Data {
+    /// Puts a whole series in; one without samples is none.
+    pub fn put(&mut self, name: String, samples: Vec<(i64, f64)>) {
+        self.counts.rows += samples.len() as u64;
+        self.counts.gaps += samples.iter().filter(|(_, value)| value.is_nan()).count() as u64;
+        if !samples.is_empty() {
+            self.series.insert(name, samples);
+        }
+    }
+
     fn add(&mut self, name: &str, sample: (i64, f64)) {
         match self.series.get_mut(name) {
             Some(samples) => samples.push(sample),

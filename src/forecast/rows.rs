@@ -12,13 +12,16 @@ use clap::Args;
 use models::{evaluate, features, series::Series, train};
 use serde::Serialize;
 
-use super::{Asked, data, judge};
+use super::{How, data, judge};
 
 /// What to write, and where.
 #[derive(Args)]
 pub struct Options {
+    /// The series, as for `evaluate`.
+    #[arg(long, value_name = "FILE.csv")]
+    data: PathBuf,
     #[command(flatten)]
-    asked: Asked,
+    how: How,
     /// The folder to write into.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -41,11 +44,11 @@ struct Listed {
 
 /// `weir forecast rows`.
 pub fn write(options: &Options) -> Result<()> {
-    let question = options.asked.question()?;
+    let question = options.how.question()?;
     fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make {}", options.out.display()))?;
     let mut index = Vec::new();
-    for (id, samples) in &data::read(&options.asked.data)?.series {
+    for (id, samples) in &data::read(&options.data)?.series {
         let series = Series::step_of(samples.iter().map(|(at, _)| *at))
             .and_then(|step_s| Series::from_samples(samples, step_s));
         let Ok(series) = series else { continue };
