@@ -133,11 +133,11 @@ pub fn all_series(report: &Report) -> String {
         )
     });
     format!(
-        "<section><h2>Every series</h2>{}</section>",
+        "<section><h2>Every series</h2><p class=\"soft\">The last three columns say how many values were below the 90, 95 and 99 % line; those off by more than two points are marked.</p>{}</section>",
         table(
             &["ahead", "against best", "WAPE %", "⇤best simple method"],
             &[],
-            &["90 % line", "95 % line", "99 % line"],
+            &["90 %", "95 %", "99 %"],
             rows
         )
     )
@@ -293,7 +293,7 @@ fn series(nth: usize, answer: &Answer) -> String {
     format!(
         "<article class=\"series\" id=\"s{nth}\"><h3>{}</h3><div class=\"figures\">\
          <figure>{fan}<figcaption>Expected {horizon} before, UTC</figcaption></figure>\
-         <figure>{experts}<figcaption>Error (WAPE) at {horizon} of each method; those with a blue bar learn</figcaption></figure></div>{}</article>",
+         <figure>{experts}<figcaption>Error (WAPE) at {horizon} of each method; the simple ones in grey</figcaption></figure></div>{}</article>",
         escape(&answer.id),
         methods(&answer.entries)
     )
