@@ -249,15 +249,21 @@ pub const FORECASTS_HEADER: &str = "series,made,horizon_s,median,q90,q95,q99,tru
 /// A row of `forecasts.csv.gz`; forecasts with the seven digits that they have, the truth with all.
 fn row(id: &str, (made, horizon_s): (i64, i64), forecast: &Forecast, truth: f64) -> String {
     let mut row = quoted(id);
-    row += &format!(",{made},{horizon_s},{}", forecast.median as f32);
-    for quantile in forecast.quantiles {
-        row += &format!(",{}", quantile as f32);
+    row += &format!(",{made},{horizon_s}");
+    let [q90, q95, q99] = forecast.quantiles;
+    for value in [forecast.median, q90, q95, q99] {
+        row += &format!(",{:?}", short(value));
     }
     row += &match truth.is_nan() {
         true => ",\n".to_owned(),
-        false => format!(",{truth}\n"),
+        false => format!(",{truth:?}\n"),
     };
     row
+}
+
+/// A number with the seven digits that a forecast has.
+fn short(value: f64) -> f64 {
+    format!("{value:.6e}").parse().unwrap_or(value)
 }
 
 /// A field of CSV (RFC 4180).
@@ -274,4 +280,26 @@ pub fn forecasts_header() -> Vec<u8> {
     zip.write_all(FORECASTS_HEADER.as_bytes())
         .expect("memory takes what is written");
     zip.finish().expect("memory takes what is written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_keeps_names_and_numbers_of_any_size() {
+        let said = Forecast {
+            ahead: 1,
+            median: 1.0 / 3.0,
+            quantiles: [2.0, 3e300, 4e300],
+            raw: [0.0; 3],
+            experts: [0.0; 11],
+        };
+        let known = row("a, \"b\"", (600, 300), &said, 0.1);
+        assert_eq!(
+            known,
+            "\"a, \"\"b\"\"\",600,300,0.3333333,2.0,3e300,4e300,0.1\n"
+        );
+        assert!(row("a", (600, 300), &said, f64::NAN).ends_with(",4e300,\n"));
+    }
 }
