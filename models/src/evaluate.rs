@@ -28,9 +28,14 @@ pub struct Score {
     pub pinball: [[f64; 2]; QUANTILES.len()],
     /// How often what came was below each of [`QUANTILES`], corrected and raw.
     pub below: [[usize; 2]; QUANTILES.len()],
+    /// Sum of what the median was too low by where the load rose by more than [`RAMP`], and of what came there.
+    pub ramp: (f64, f64),
     /// Mean absolute movement from a day before, over the first half: what MASE divides by.
     pub scale: f64,
 }
+
+/// A load that rises by this factor within a horizon is a ramp.
+pub const RAMP: f64 = 1.2;
 
 /// How to evaluate.
 #[derive(Clone, Debug)]
@@ -131,7 +136,8 @@ impl Replay {
         }
         for (score, forecast) in self.scores.iter_mut().zip(&forecasts) {
             seen(step, forecast);
-            score.add(forecast, series.at(step + forecast.ahead as i64));
+            let truth = series.at(step + forecast.ahead as i64);
+            score.add(forecast, value, truth);
         }
     }
 }
@@ -167,13 +173,17 @@ fn begin(series: &Series, until: usize, ahead: usize, day: usize) -> Score {
 }
 
 impl Score {
-    fn add(&mut self, forecast: &Forecast, truth: f64) {
+    fn add(&mut self, forecast: &Forecast, now: f64, truth: f64) {
         if truth.is_nan() {
             return;
         }
         self.count += 1;
         self.truth += truth;
         self.error += (forecast.median - truth).abs();
+        if truth > RAMP * now {
+            self.ramp.0 += (truth - forecast.median).max(0.0);
+            self.ramp.1 += truth;
+        }
         for expert in Expert::ALL {
             let said = forecast.experts[expert as usize];
             if said.is_finite() {
@@ -192,6 +202,11 @@ impl Score {
                 self.below[nth][kind] += usize::from(truth <= value);
             }
         }
+    }
+
+    /// What the median was too low by where the load rose steeply, as a share of what came; none without such steps.
+    pub fn ramp_under(&self) -> Option<f64> {
+        (self.ramp.1 > 0.0).then(|| self.ramp.0 / self.ramp.1)
     }
 
     /// Weighted absolute percentage error of the median, as a share.
