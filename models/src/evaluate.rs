@@ -65,7 +65,8 @@ impl Plan {
     }
 }
 
-/// Evaluates one series; `seen` is told each forecast of the second half with the step at which it was made.
+/// Evaluates one series; `seen` is told each forecast with the step at which it was made,
+/// from the first training on, a little before the second half.
 pub fn evaluate(
     series: &Series,
     events: &Events,
@@ -81,6 +82,7 @@ pub fn evaluate(
     let trainings = trainings(series, plan);
     let mut learned = Vec::new();
     let mut replay = Replay::new(series, half, (clock, &plan.aheads));
+    let first = trainings.first().copied().unwrap_or(i64::MAX);
     for nth in 0..count {
         let step = series.first + nth as i64;
         if trainings.contains(&step) {
@@ -90,7 +92,16 @@ pub fn evaluate(
                 .filter_map(|part| train::learn(part, &plan.settings))
                 .collect();
         }
-        replay.step(nth, (series, events), &learned, &mut seen);
+        replay.step(
+            nth,
+            (series, events),
+            &learned,
+            &mut |step, forecast: &Forecast| {
+                if step >= first {
+                    seen(step, forecast);
+                }
+            },
+        );
     }
     replay.scores
 }
@@ -131,11 +142,11 @@ impl Replay {
             learned,
         };
         let forecasts = self.forecaster.update((step, value), context);
+        forecasts.iter().for_each(|forecast| seen(step, forecast));
         if nth < self.judged_from || value.is_nan() {
             return;
         }
         for (score, forecast) in self.scores.iter_mut().zip(&forecasts) {
-            seen(step, forecast);
             let truth = series.at(step + forecast.ahead as i64);
             score.add(forecast, value, truth);
         }
@@ -300,7 +311,10 @@ mod tests {
         let (seen, scores) = forecasts(&series);
         assert_eq!(scores[0].count, 799, "the last step's truth is not known");
         assert_eq!(scores[1].count, 796);
-        let made = seen.iter().filter(|(_, forecast)| forecast.ahead == 1);
+        let half = series.first + 800;
+        let made = seen
+            .iter()
+            .filter(|(step, forecast)| forecast.ahead == 1 && *step >= half);
         let errors = made.filter_map(|(step, forecast)| {
             let truth = series.at(step + 1);
             (!truth.is_nan()).then(|| (forecast.median - truth).abs())

@@ -247,7 +247,12 @@ impl Lane {
         features::few(past, self.ahead, &mut few);
         let said = self.voices((past, holt), &few, context.flow, learned);
         let outlook = self.outlook(past, &said, context.events, learned);
-        let corrected = |nth: usize| level(outlook.raw[nth] + outlook.corrections[nth]);
+        // Kept in single precision, what repeats exactly would lie a rounding above its quantiles.
+        let most = most(past);
+        let corrected = |nth: usize| {
+            let value = outlook.raw[nth] + outlook.corrections[nth];
+            level((value + ROUNDING * value.abs().max(1.0)).min(most))
+        };
         let median = level(outlook.median);
         let mut quantiles: [f64; QUANTILES.len()] = std::array::from_fn(corrected);
         let mut least = median;
@@ -312,10 +317,10 @@ impl Lane {
                 flow.and_then(|flow| birth_death(now, flow, seconds)),
             ),
         ];
-        let highest = past.recent(clock.day).iter().copied().fold(now, f32::max);
+        let most = most(past);
         for (expert, value) in pairs {
             if let Some(value) = value {
-                said[expert as usize] = value.clamp(0.0, highest + MOST_GROWTH_LN);
+                said[expert as usize] = value.clamp(0.0, most);
             }
         }
         said
@@ -351,6 +356,12 @@ impl Lane {
     }
 }
 
+/// The most that is forecast, in `ln(1 + y)`.
+fn most(past: &History) -> f32 {
+    let day = past.recent(past.clock().day).iter();
+    day.copied().fold(past.now(), f32::max) + MOST_GROWTH_LN
+}
+
 /// From `ln(1 + y)` to `y`.
 fn level(value: f32) -> f64 {
     let level = libm::expm1(f64::from(value));
@@ -375,6 +386,8 @@ const LONGEST_STAY_S: f64 = 86_400.0;
 const MOST_MOVE_LN: f64 = 1.609_437_912_434_100_3;
 /// Nothing grows beyond ten times the highest of the last day: what is meant to was announced, and comes by the trees.
 const MOST_GROWTH_LN: f32 = std::f32::consts::LN_10;
+/// Share of a value by which a sum of a few single-precision numbers may be off.
+const ROUNDING: f32 = 4e-7;
 /// Weight of the newest error in their mean.
 const ERROR_PACE: f32 = 0.01;
 /// What is perfectly forecast still has some width.

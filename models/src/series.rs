@@ -32,6 +32,13 @@ pub enum Error {
 /// Steps of the longest series: two years of minutes.
 pub const MAX_STEPS: i64 = 1 << 20;
 
+/// Lengths that people choose, seconds.
+const ROUND_S: [i64; 15] = [
+    1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400,
+];
+/// A tenth of a length is near it.
+const NEAR: i64 = 10;
+
 impl Series {
     /// Means of samples `(Unix seconds, value)` in steps of `step_s`, in whatever order they come.
     ///
@@ -74,17 +81,22 @@ impl Series {
         })
     }
 
-    /// The commonest distance between neighbouring times, seconds: what a file without a stated step was taken in.
+    /// The commonest distance between neighbouring times, seconds: what a file without a stated step was taken in. Where
+    /// hardly two distances are equal, the clock trembled: then it is the middle one, as a round length when it is near.
     pub fn step_of(times: impl IntoIterator<Item = i64>) -> Result<u32, Error> {
         let mut times: Vec<i64> = times.into_iter().collect();
         times.sort_unstable();
         times.dedup();
-        let mut counts = BTreeMap::<i64, usize>::new();
-        for pair in times.windows(2) {
-            *counts.entry(pair[1] - pair[0]).or_default() += 1;
-        }
-        let commonest = counts.iter().max_by_key(|&(step, count)| (*count, -*step));
-        let step = commonest.map(|(step, _)| *step).ok_or(Error::TooFew)?;
+        let mut steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        steps.sort_unstable();
+        let middle = *steps.get(steps.len() / 2).ok_or(Error::TooFew)?;
+        let runs = steps.chunk_by(|a, b| a == b);
+        let commonest = runs.max_by_key(|run| (run.len(), -run[0])).unwrap_or(&[]);
+        let near = |round: &&i64| (*round - middle).abs() * NEAR <= **round;
+        let step = match commonest {
+            [step, ..] if commonest.len() * 3 >= steps.len() => *step,
+            _ => ROUND_S.iter().find(near).copied().unwrap_or(middle),
+        };
         u32::try_from(step).map_err(|_| Error::TooLong(step))
     }
 
@@ -175,6 +187,9 @@ mod tests {
     fn the_step_is_the_commonest_distance() {
         assert_eq!(Series::step_of([0, 300, 600, 610, 900, 1200]), Ok(300));
         assert_eq!(Series::step_of([7, 7]), Err(Error::TooFew));
+        assert_eq!(Series::step_of([0, 700]), Ok(700));
+        let trembling = (0..100).map(|nth| nth * 300 + nth * nth * 7919 % 41 - 20);
+        assert_eq!(Series::step_of(trembling), Ok(300));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Entry {
     pub experts: BTreeMap<&'static str, Option<f64>>,
     /// The same of those that need no training.
     pub naive: BTreeMap<&'static str, Option<f64>>,
+    /// What the median was too low by where the load rose by a fifth or more within the horizon, over what came there.
+    pub ramp_under: Option<f64>,
     /// The quantiles before they were corrected.
     pub raw: Raw,
 }
@@ -113,6 +115,7 @@ impl Entry {
                 .filter(|e| e.is_naive())
                 .filter_map(wape)
                 .collect(),
+            ramp_under: score.ramp_under(),
             raw: Raw {
                 pinball: pinball(1),
                 coverage: coverage(1),

@@ -211,3 +211,26 @@ proptest! {
         run(values);
     }
 }
+
+#[test]
+fn a_load_that_begins_after_long_silence_has_no_wild_quantiles() {
+    let (last, _) = run((0..900).map(|step| if step < 800 { 0.0 } else { 900.0 }));
+    assert!(
+        last.iter()
+            .all(|forecast| forecast.quantiles[2] <= 10.1 * 900.0),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn what_repeats_exactly_is_not_above_its_quantiles() {
+    let value = |step: usize| [10.0, 11.0, 12.0][step % 3];
+    let mut forecaster = Forecaster::new(clock(), &[3]);
+    let (events, mut missed, mut made) = (Events::default(), 0, Vec::new());
+    for step in 0..600_usize {
+        let forecasts = forecaster.update((step as i64, value(step)), context(&events));
+        made.push(forecasts[0].quantiles[0]);
+        missed += usize::from(step > 300 && value(step) > made[step - 3]);
+    }
+    assert!(missed < 30, "{missed}");
+}
