@@ -79,7 +79,7 @@ pub struct How {
     #[arg(long, default_value = "1d")]
     day: Duration,
     /// Rows of a horizon that a model is trained on at most, taken evenly.
-    #[arg(long, default_value_t = 12_000)]
+    #[arg(long, default_value_t = 34_000)]
     rows: usize,
     /// How often models are trained anew in the second half at most, and no more than daily.
     #[arg(long, default_value_t = 8)]
