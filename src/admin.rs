@@ -169,7 +169,19 @@ impl Options {
         asked.context(NO_ANSWER)
     }
 
-    async fn send(&self, method: Method, path: &str) -> Result<Value> {
+    /// Tells the scheduler something.
+    pub async fn post<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let (url, token) = (self.url(path), self.admin_token.as_deref());
+        let told = Client::new().post_json(&url, token, body).await;
+        told.context(NO_ANSWER)
+    }
+
+    /// Gives the scheduler an order without words.
+    pub async fn send(&self, method: Method, path: &str) -> Result<Value> {
         let (url, token) = (self.url(path), self.admin_token.as_deref());
         Client::new()
             .send_json(method, &url, token, &Value::Null)
@@ -182,7 +194,7 @@ impl Options {
     }
 
     /// As JSON when asked for, else as text, which ends its own line.
-    fn print<T: Display>(&self, value: &impl Serialize, text: impl Fn() -> T) -> Result<()> {
+    pub fn print<T: Display>(&self, value: &impl Serialize, text: impl Fn() -> T) -> Result<()> {
         match self.json {
             true => println!("{}", serde_json::to_string_pretty(value)?),
             false => print!("{}", text()),
@@ -192,7 +204,7 @@ impl Options {
 }
 
 /// Columns as wide as their widest cell.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let head = head.iter().map(|cell| cell.to_string()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let width = |column: usize| {

@@ -1,6 +1,6 @@
 //! The command line: what can be said to Weir, and where each command leads.
 
-use crate::{admin, config, demo, forecast, load, roles, token};
+use crate::{admin, config, demo, events, forecast, load, roles, token};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -38,6 +38,9 @@ enum Command {
     Explain(admin::Explain),
     /// Send no new viewers to a node, or let it take them again.
     Drain(admin::Drain),
+    /// Announce shows, so that their viewers are expected.
+    #[command(subcommand)]
+    Events(events::Command),
     /// Make tokens for publishers and viewers.
     #[command(subcommand)]
     Token(token::Command),
@@ -86,6 +89,7 @@ pub fn run() -> Result<()> {
         Command::Kick(options) => wait_for(admin::kick(options)),
         Command::Explain(options) => wait_for(admin::explain(options)),
         Command::Drain(options) => wait_for(admin::drain(options)),
+        Command::Events(command) => wait_for(events::run(command)),
         Command::Token(command) => token::run(command),
         Command::Load(command) => wait_for(load::run(command)),
         Command::Forecast(command) => wait_for(forecast::run(command)),

@@ -31,7 +31,8 @@ pub enum Command {
     Evaluate(Evaluate),
     /// The same for what a running scheduler remembers of its own cluster.
     Backtest(backtest::Backtest),
-    /// Learn a model from series and write it, with a card that says how good it is.
+    /// Learn a model from series and write it, with a card that says how good it is; or let a scheduler learn from its
+    /// own history now.
     Train(model::Train),
     /// Say what a model learned from and how good it is.
     Show(model::Show),
@@ -91,7 +92,10 @@ pub async fn run(command: Command) -> Result<()> {
     match command {
         Command::Evaluate(options) => tokio::task::block_in_place(|| evaluate(&options)),
         Command::Backtest(options) => backtest::run(options).await,
-        Command::Train(options) => tokio::task::block_in_place(|| model::train(&options)),
+        Command::Train(options) => match &options.scheduler {
+            Some(url) => model::ask(url, options.admin_token.as_deref()).await,
+            None => tokio::task::block_in_place(|| model::train(&options)),
+        },
         Command::Show(options) => model::show(&options),
         Command::Rows(options) => tokio::task::block_in_place(|| rows::write(&options)),
     }

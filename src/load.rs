@@ -1,6 +1,7 @@
 //! `weir load`: publishers and viewers by the thousand, to size a node and to check what it sends.
 
 mod delays;
+mod profile;
 pub mod play;
 pub mod publish;
 pub mod report;

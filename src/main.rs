@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod console;
 mod demo;
+mod events;
 mod forecast;
 mod load;
 mod logs;

@@ -7,6 +7,7 @@ mod browser;
 mod failover;
 mod fanout;
 mod forecast;
+mod forecast_serving;
 mod harness;
 mod history;
 mod hls;

@@ -9,6 +9,8 @@ pub mod stream;
 pub mod region;
 pub mod waiting;
 pub mod time;
+pub mod moment;
+pub mod event;
 pub mod sample;
 pub mod plan;
 pub mod token;

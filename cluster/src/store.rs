@@ -1,5 +1,5 @@
-//! What a scheduler must remember over a restart: the epoch of plans, which nodes drain and whose
-//! publishers are kicked.
+//! What a scheduler must remember over a restart: the epoch of plans, which nodes drain, whose
+//! publishers are kicked and which shows were announced.
 //!
 //! Nodes, streams and viewers are not kept: one round of samples tells them again. A leader takes
 //! an epoch before its first plan; epochs never repeat, and never go back even when the store was
@@ -14,6 +14,7 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Event;
 use crate::node::NodeId;
 use crate::plan::Kick;
 
@@ -22,6 +23,12 @@ pub const MAX_DRAINS: usize = 5_000;
 
 /// Kicks that may hold at one time: past it, an operator bars an application, not its streams.
 pub const MAX_KICKS: usize = 1_000;
+
+/// Events kept, past ones among them: three a day for a year. The oldest past one makes room.
+pub const MAX_EVENTS: usize = 1_000;
+
+/// How long an event that is over is kept: a quarter of a year, as long as the coarse history.
+pub const KEEP_EVENT_MS: u64 = 90 * 86_400_000;
 
 /// The answer of a store, when it comes.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -43,6 +50,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Orders a publisher to be refused; a later order for the stream replaces the earlier.
     fn kick(&self, epoch: u64, kick: Kick, now_ms: u64) -> Reply<'_, ()>;
+
+    /// Keeps an announced event under a new number, which is the answer.
+    fn announce(&self, epoch: u64, event: Event, now_ms: u64) -> Reply<'_, u64>;
+
+    /// Takes an event back; whether there was one of that number.
+    fn withdraw(&self, epoch: u64, id: u64) -> Reply<'_, bool>;
+
+    /// The events, those over among them, by number.
+    fn events(&self) -> Reply<'_, Vec<Event>>;
 }
 
 /// What operators ordered.

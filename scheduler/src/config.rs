@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transport::config::Duration;
 
+use crate::forecast;
 use crate::history;
 use crate::snapshot::{Ladders, Policy};
 use crate::sticky;
@@ -33,6 +34,8 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// What is remembered of load and demand, for forecasts.
     pub history: history::Config,
+    /// What is expected of demand and load, learned from the history.
+    pub forecast: forecast::Config,
     /// Edges whose estimated round-trip time is within this of the nearest usable one count as
     /// equally near; among them the load decides. 1 ms is about 50 km.
     pub rtt_slack: Duration,
@@ -126,6 +129,7 @@ impl Default for Config {
             cluster_listen: SocketAddr::from(([0; 16], 7700)),
             store: None,
             history: history::Config::default(),
+            forecast: forecast::Config::default(),
             rtt_slack: Duration::from_millis(10),
             full_at: 0.95,
             sticky: Duration::from_secs(300),

@@ -3,7 +3,8 @@
 //! A telemetry sample comes in at [`collect`], becomes part of a [`snapshot`], and what follows
 //! for every node goes out as the [`plan`]. A viewer comes in at [`redirect`], is placed by [`geo`]
 //! and sent to an edge by [`steer`]; [`steering`] moves running HLS players; [`explain`] says why.
-//! What was demanded and carried is remembered in the [`history`].
+//! What was demanded and carried is remembered in the [`history`]; what will be follows in the
+//! [`forecast`].
 //! No frame is ever seen here.
 
 pub mod config;
@@ -19,6 +20,7 @@ pub mod explain;
 pub mod api;
 pub mod meter;
 pub mod history;
+pub mod forecast;
 mod service;
 
 pub use config::Config;

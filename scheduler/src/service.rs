@@ -25,6 +25,7 @@ use crate::api::{self, Api};
 use crate::collect::Collector;
 use crate::collect::registry::{Registry, TICK_MS};
 use crate::config::{self, Config};
+use crate::forecast::{self, Forecasts};
 use crate::geo::{self, Geo};
 use crate::history::{self, Exposition, History};
 use crate::meter::{Meter, Pathways};
@@ -37,6 +38,7 @@ use crate::sticky::Sticky;
 pub struct Scheduler {
     collector: Arc<Collector>,
     history: Arc<History>,
+    forecasts: Arc<Forecasts>,
     redirector: Arc<Redirector>,
     public: Server,
     cluster: Server,
@@ -79,6 +81,8 @@ impl Scheduler {
         let collector = Arc::new(collector);
         Pathways::register(&mut metrics, collector.snapshot());
         Exposition::register(&mut metrics, collector.snapshot(), history.clone());
+        let from = (&history, &collector);
+        let forecasts = forecasts(&config, from, (&store, epoch), &mut metrics).await?;
         let redirector = Arc::new(Redirector {
             snapshot: collector.snapshot(),
             geo: Arc::new(Geo::load(geo, &common.node.place)?),
@@ -112,10 +116,12 @@ impl Scheduler {
             public_url: config.public_url(addrs.public.port()),
             places: config.places,
         });
-        let api = api.merge(history::router(history.clone()));
+        let more = history::router(history.clone()).merge(forecast::router(forecasts.clone()));
+        let api = api.merge(more);
         Ok(Self {
             collector,
             history,
+            forecasts,
             redirector,
             public,
             cluster,
@@ -150,6 +156,7 @@ impl Scheduler {
         let Self {
             collector,
             history,
+            forecasts,
             redirector,
             drain,
             addrs,
@@ -168,6 +175,7 @@ impl Scheduler {
         drain.background(self.admin.run(self.api, metrics, readiness, drain.clone()));
         drain.background(collector.clone().run());
         drain.background(history.clone().run());
+        drain.background(forecasts.run());
         drain.background(redirector.geo.clone().watch(drain.stop_token()));
         let viewers = self.public.run(move |request| {
             let response = public::answer(&redirector, &request);
@@ -199,6 +207,24 @@ fn history(
     let calendar = (common.time, Clock::system());
     let history = History::open(&config.history, config.store.as_deref(), calendar, metrics);
     Ok(Arc::new(history.context("[scheduler.history]")?))
+}
+
+/// The forecasts, with what was learned and announced before.
+async fn forecasts(
+    config: &Config,
+    (history, collector): (&Arc<History>, &Arc<Collector>),
+    (store, epoch): (&Arc<dyn Store>, u64),
+    metrics: &mut Metrics,
+) -> anyhow::Result<Arc<Forecasts>> {
+    let sources = forecast::Sources {
+        history: history.clone(),
+        snapshot: collector.snapshot(),
+        store: (store.clone(), epoch),
+        clock: Clock::system(),
+    };
+    let file = config.history.file(config.store.as_deref());
+    let loaded = Forecasts::load(config.forecast.clone(), file.as_deref(), sources, metrics);
+    loaded.await.context("[scheduler.forecast]")
 }
 
 /// A registry that goes on where the store says, as the leader of a new epoch.

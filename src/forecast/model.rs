@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 use models::{
     artifact::{Model, Quality},
@@ -12,7 +13,7 @@ use models::{
     series::Series,
 };
 use serde_json::json;
-use transport::config::Duration;
+use transport::{config::Duration, http::Client};
 
 use super::{
     data,
@@ -24,11 +25,17 @@ use super::{
 #[derive(Args)]
 pub struct Train {
     /// The series: CSVs as for `evaluate`; a series in several files is joined.
-    #[arg(long, value_name = "FILE.csv", required = true, num_args = 1..)]
+    #[arg(long, value_name = "FILE.csv", required_unless_present = "scheduler", num_args = 1..)]
     data: Vec<PathBuf>,
     /// The model's file.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "scheduler")]
+    out: Option<PathBuf>,
+    /// The admin listener of a scheduler that shall learn from its own history now, in the background, instead.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "out"])]
+    pub scheduler: Option<String>,
+    /// The token of its `[admin] token`, when one is set.
+    #[arg(long, env = "WEIR_ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
     /// How far ahead; those that are no multiple of the step are left out.
     #[arg(long, value_delimiter = ',', default_value = "1m,5m,15m,1h")]
     horizons: Vec<Duration>,
@@ -52,6 +59,39 @@ pub struct Show {
     #[arg(long)]
     json: bool,
 }
+
+/// `weir forecast train --scheduler`: begins a training there and waits for its end.
+pub async fn ask(scheduler: &str, token: Option<&str>) -> Result<()> {
+    let (client, url) = (Client::new(), scheduler.trim_end_matches('/'));
+    let order = format!("{url}/api/v1/forecast/train");
+    let none = serde_json::Value::Null;
+    let begun: Result<serde_json::Value, _> =
+        client.send_json(Method::POST, &order, token, &none).await;
+    begun.context("the scheduler does not begin (is --scheduler its admin listener?)")?;
+    let bar = ProgressBar::new_spinner().with_message("the scheduler learns from its history");
+    bar.enable_steady_tick(TICK);
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let state: serde_json::Value = client
+            .get_json(&format!("{url}/api/v1/forecast/model"), token)
+            .await?;
+        if state["training"] == false {
+            bar.finish_and_clear();
+            let failed = state["failed"].as_str();
+            ensure!(
+                failed.is_none(),
+                "it learned nothing: {}",
+                failed.unwrap_or_default()
+            );
+            println!("{}", serde_json::to_string_pretty(&state["card"])?);
+            return Ok(());
+        }
+    }
+}
+
+/// How often the spinner turns, and how often the scheduler is asked.
+const TICK: std::time::Duration = std::time::Duration::from_millis(120);
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// `weir forecast train`.
 pub fn train(options: &Train) -> Result<()> {
@@ -86,8 +126,11 @@ pub fn train(options: &Train) -> Result<()> {
         "nothing was learned that beats the naive methods; no model is written\n{}",
         card(&model)
     );
-    fs::write(&options.out, model.encode())
-        .with_context(|| format!("cannot write {}", options.out.display()))?;
+    let out = options
+        .out
+        .as_ref()
+        .context("--out FILE names the model's file")?;
+    fs::write(out, model.encode()).with_context(|| format!("cannot write {}", out.display()))?;
     print!("{}", card(&model));
     Ok(())
 }

@@ -13,6 +13,7 @@ mod watch;
 mod worker;
 
 use super::{
+    profile::{Profile, Visit},
     read_clip,
     report::{Interval, Report},
     source::Source,
@@ -41,6 +42,19 @@ pub struct Options {
     /// How many viewers.
     #[arg(long, default_value_t = 1)]
     viewers: usize,
+    /// Let the viewers come and go by the shape of a day: `day`, or a CSV file of time and value, whose highest value
+    /// stands for all viewers. The shape lasts for --period and is repeated for --duration.
+    #[arg(long, value_name = "day|FILE.csv", conflicts_with = "ramp")]
+    profile: Option<String>,
+    /// How long the shape of --profile takes: a day under `[time] scale = 288` takes 5m.
+    #[arg(long, default_value = "1d", requires = "profile")]
+    period: transport::config::Duration,
+    /// How long a viewer watches in the mean when there is a profile.
+    #[arg(long, default_value = "10m", requires = "profile")]
+    stay: transport::config::Duration,
+    /// Which viewers come and how long they stay with a profile, by chance.
+    #[arg(long, default_value_t = 1, requires = "profile")]
+    seed: u64,
     /// Over how long they join.
     #[arg(long, default_value = "1s")]
     ramp: transport::config::Duration,
@@ -191,9 +205,29 @@ fn crowd(options: &Options) -> Result<Crowd> {
         viewers: options.viewers,
         ramp: options.ramp.get(),
         duration: options.duration.get(),
+        visits: visits(options)?,
         start: Instant::now(),
         keep: options.out.is_some(),
     })
+}
+
+/// When each viewer comes and goes by the profile; nothing without one.
+fn visits(options: &Options) -> Result<Option<Vec<Visit>>> {
+    let Some(name) = &options.profile else {
+        return Ok(None);
+    };
+    let profile = Profile::load(name, options.period.get())?;
+    let visits = profile.visits(
+        options.viewers,
+        (options.duration.get(), options.stay.get()),
+        options.seed,
+    );
+    ensure!(
+        visits.len() <= MAX_VISITS,
+        "the profile makes {} visits, and {MAX_VISITS} are the most: a longer --stay makes fewer",
+        visits.len()
+    );
+    Ok(Some(visits))
 }
 
 /// `Name: value`.
@@ -216,7 +250,8 @@ struct Watching {
 
 impl Watching {
     fn new(options: &Options, start: Instant) -> Self {
-        let length = options.ramp.get() + options.duration.get();
+        let ramp = options.profile.is_none().then(|| options.ramp.get());
+        let length = ramp.unwrap_or_default() + options.duration.get();
         let interval = options.interval.get().max(length / MAX_INTERVALS);
         let bar = ProgressBar::new(length.as_millis() as u64);
         let style = ProgressStyle::with_template("{wide_bar} {elapsed} {msg}");
@@ -283,5 +318,7 @@ impl Watching {
 
 /// Sockets for name look-ups, the clip, the terminal and what the runtimes need.
 const DESCRIPTORS_ELSE: u64 = 64;
+/// Visits of a profile: 16 MiB, and days of them.
+pub const MAX_VISITS: usize = 1 << 20;
 /// Stretches of time in one report: an hour of seconds.
 const MAX_INTERVALS: u32 = 3600;

@@ -30,6 +30,13 @@ export function remember(given) {
 export const overview = () => call("api/v1/overview");
 export const places = () => call("api/v1/places");
 export const explain = (stream, from) => call(`api/v1/explain?${new URLSearchParams({ stream, from })}`);
+export const events = () => call("api/v1/events");
+/** What is expected of the series whose names begin so. */
+export const forecast = (series) => call(`api/v1/forecast?${new URLSearchParams({ series })}`);
+/** What was expected of a series in the last day. */
+export const trail = (series) => call(`api/v1/forecast/trail?${new URLSearchParams({ series })}`);
+/** The values of a series from so many seconds before now. */
+export const history = (series, from) => call(`api/v1/history?${new URLSearchParams({ series, from })}`);
 export const drain = (node, on) =>
   call(`api/v1/nodes/${encodeURIComponent(node)}/drain`, on ? "POST" : "DELETE");
 

@@ -4,6 +4,7 @@ import "./style.css";
 import * as api from "./api.js";
 import { Table, terms, text } from "./dom.js";
 import { bits, count, duration, milliseconds, percent } from "./format.js";
+import { Forecast } from "./forecast.js";
 import { askForToken } from "./gate.js";
 import { WorldMap } from "./map.js";
 import { Watch } from "./watch.js";
@@ -18,6 +19,7 @@ let saidUntil = 0;
 
 const map = new WorldMap($("map"));
 const watch = new Watch(() => drawMap());
+const forecast = new Forecast();
 const nodes = new Table($("nodes").querySelector("tbody"), {
   key: (node) => node.id,
   empty: "no node has registered yet",
@@ -56,6 +58,7 @@ async function refresh() {
     heard = Date.now();
     draw();
     await watch.update(world);
+    await forecast.update();
   } catch (fault) {
     if (fault.status === 401) await askForToken();
     else trouble(fault);

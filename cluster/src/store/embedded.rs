@@ -15,13 +15,15 @@ use redb::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Drain, Error, MAX_DRAINS, MAX_KICKS, Orders, Reply, Store};
+use super::{Drain, Error, KEEP_EVENT_MS, MAX_DRAINS, MAX_EVENTS, MAX_KICKS, Orders, Reply, Store};
+use crate::event::Event;
 use crate::node::NodeId;
 use crate::plan::Kick;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const DRAINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("drains");
 const KICKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("kicks");
+const EVENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("events");
 
 /// The newest epoch, in [`META`].
 const EPOCH: &str = "epoch";
@@ -67,11 +69,11 @@ impl Embedded {
     }
 
     /// Runs a change that only the newest leader may make.
-    fn fenced(
+    fn fenced<T: Send + 'static>(
         &self,
         epoch: u64,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), Error> + Send + 'static,
-    ) -> Reply<'_, ()> {
+        change: impl FnOnce(&WriteTransaction) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<'_, T> {
         self.on_disk(move |database| {
             let write = database.begin_write().map_err(failed)?;
             let current = epoch_of(&write.open_table(META).map_err(failed)?)?;
@@ -81,8 +83,9 @@ impl Embedded {
                     current,
                 });
             }
-            change(&write)?;
-            write.commit().map_err(failed)
+            let answer = change(&write)?;
+            write.commit().map_err(failed)?;
+            Ok(answer)
         })
     }
 }
@@ -164,6 +167,51 @@ impl Store for Embedded {
             put(&mut kicks, kick.key.as_str(), &kick)
         })
     }
+
+    fn announce(&self, epoch: u64, event: Event, now_ms: u64) -> Reply<'_, u64> {
+        self.fenced(epoch, move |write| {
+            let mut events = write.open_table(EVENTS).map_err(failed)?;
+            let mut known = values::<Event>(&events)?;
+            let id = 1 + known.iter().map(|known| known.id).max().unwrap_or(0);
+            known.retain(|known| known.is_over(now_ms));
+            known.sort_by_key(Event::end_ms);
+            let old = |known: &Event| known.end_ms().saturating_add(KEEP_EVENT_MS) <= now_ms;
+            let full = events.len().map_err(failed)? >= MAX_EVENTS as u64;
+            for (nth, gone) in known.iter().enumerate() {
+                if old(gone) || (full && nth == 0) {
+                    events.remove(number(gone.id).as_str()).map_err(failed)?;
+                }
+            }
+            if events.len().map_err(failed)? >= MAX_EVENTS as u64 {
+                return Err(Error::Full("too many events are announced: remove some"));
+            }
+            put(&mut events, &number(id), &Event { id, ..event })?;
+            Ok(id)
+        })
+    }
+
+    fn withdraw(&self, epoch: u64, id: u64) -> Reply<'_, bool> {
+        self.fenced(epoch, move |write| {
+            let mut events = write.open_table(EVENTS).map_err(failed)?;
+            let removed = events.remove(number(id).as_str()).map_err(failed)?;
+            Ok(removed.is_some())
+        })
+    }
+
+    fn events(&self) -> Reply<'_, Vec<Event>> {
+        self.on_disk(move |database| {
+            let read = database.begin_read().map_err(failed)?;
+            match present(read.open_table(EVENTS))? {
+                Some(events) => values(&events),
+                None => Ok(Vec::new()),
+            }
+        })
+    }
+}
+
+/// A number as a key, so that keys are in the order of numbers.
+fn number(id: u64) -> String {
+    format!("{id:020}")
 }
 
 fn make_folder(file: &Path) -> Result<(), Error> {
@@ -331,6 +379,56 @@ mod tests {
         store.kick(epoch, kick("live/0", 150), 10).await.unwrap();
         store.kick(epoch, one_more, 100).await.unwrap();
         assert_eq!(store.orders(100).await.unwrap().kicks.len(), 2);
+    }
+
+    fn event(start_ms: u64) -> Event {
+        Event {
+            id: 0,
+            stream: StreamKey::parse("live/final").unwrap(),
+            start_ms,
+            expected_peak: 1e5,
+            ramp_s: 60,
+            length_s: 1,
+            region: Some(crate::region::Region::named("here")),
+        }
+    }
+
+    #[tokio::test]
+    async fn events_are_kept_by_number_and_the_past_makes_room() {
+        let store = Embedded::open(None).unwrap();
+        let epoch = store.lead(1).await.unwrap();
+        let announce = |event, now_ms| store.announce(epoch, event, now_ms);
+        assert_eq!(announce(event(1_000), 10).await.unwrap(), 1);
+        assert_eq!(announce(event(9_000), 10).await.unwrap(), 2);
+        let first = &store.events().await.unwrap()[0];
+        assert_eq!(
+            *first,
+            Event {
+                id: 1,
+                ..event(1_000)
+            }
+        );
+        assert!(store.withdraw(epoch, 2).await.unwrap());
+        assert!(!store.withdraw(epoch, 2).await.unwrap());
+        for _ in 1..MAX_EVENTS {
+            announce(event(9_000), 10).await.unwrap();
+        }
+        assert!(matches!(
+            announce(event(9_000), 10).await,
+            Err(Error::Full(_))
+        ));
+        let id = announce(event(9_000), 2_000).await.unwrap();
+        let events = store.events().await.unwrap();
+        assert_eq!((events.len(), events[0].id > 1), (MAX_EVENTS, true));
+        assert_eq!(events.last().map(|event| event.id), Some(id));
+        announce(event(9_000), 10_000 + KEEP_EVENT_MS)
+            .await
+            .unwrap();
+        assert_eq!(
+            store.events().await.unwrap().len(),
+            1,
+            "what is long over goes"
+        );
     }
 
     #[tokio::test]

@@ -42,7 +42,7 @@ impl Default for Config {
 
 impl Config {
     /// The file, given the one of the store.
-    pub(super) fn file(&self, store: Option<&Path>) -> Option<PathBuf> {
+    pub(crate) fn file(&self, store: Option<&Path>) -> Option<PathBuf> {
         let beside = || store.map(|store| store.with_file_name("history.redb"));
         self.path.clone().or_else(beside)
     }

@@ -12,6 +12,7 @@ use super::{
     target::Target,
     watch::{Moment, Plan, Watch},
 };
+use crate::load::profile::Visit;
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::TryStreamExt;
 use http_body_util::BodyExt;
@@ -48,6 +49,8 @@ pub struct Crowd {
     pub plan: Plan,
     /// How many there are.
     pub viewers: usize,
+    /// When each comes and goes, earliest first, instead of `viewers` who all stay for `duration`.
+    pub visits: Option<Vec<Visit>>,
     /// Over how long they join.
     pub ramp: Duration,
     /// What they ask for.
@@ -58,6 +61,25 @@ pub struct Crowd {
     pub start: Instant,
     /// Whether the first one keeps what it gets.
     pub keep: bool,
+}
+
+impl Crowd {
+    /// How many come in all.
+    fn count(&self) -> usize {
+        self.visits.as_ref().map_or(self.viewers, Vec::len)
+    }
+
+    /// When one of them comes and goes.
+    fn visit(&self, number: usize) -> Visit {
+        let share = number as f64 / self.viewers as f64;
+        let even = || Visit {
+            comes: self.ramp.mul_f64(share),
+            stays: self.duration,
+        };
+        self.visits
+            .as_ref()
+            .map_or_else(even, |visits| visits[number])
+    }
 }
 
 /// What a thread of viewers shares with the main thread.
@@ -115,18 +137,18 @@ pub struct Worker {
 impl Worker {
     async fn all(self: Rc<Self>, first: usize, step: usize) {
         let mut viewers = JoinSet::new();
-        for number in (first..self.crowd.viewers).step_by(step) {
-            let share = number as f64 / self.crowd.viewers as f64;
-            sleep_until(self.crowd.start + self.crowd.ramp.mul_f64(share)).await;
+        for number in (first..self.crowd.count()).step_by(step) {
+            let visit = self.crowd.visit(number);
+            sleep_until(self.crowd.start + visit.comes).await;
             let worker = self.clone();
-            viewers.spawn_local(async move { worker.view(number).await });
+            viewers.spawn_local(async move { worker.view(number, visit.stays).await });
             while viewers.try_join_next().is_some() {}
         }
         while viewers.join_next().await.is_some() {}
     }
 
     /// One viewer from its first connection to its end.
-    async fn view(&self, number: usize) {
+    async fn view(&self, number: usize, stays: Duration) {
         self.desk.open().0.started += 1;
         let mut watch = Watch::new(&self.crowd.plan);
         if self.crowd.keep && number == 0 {
@@ -138,7 +160,7 @@ impl Worker {
             start: Instant::now(),
             watch,
         };
-        let end = viewer.start + self.crowd.duration;
+        let end = viewer.start + stays;
         let following = async {
             match self.crowd.protocol {
                 Protocol::Flv => viewer.follow().await,
