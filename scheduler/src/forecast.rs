@@ -1,10 +1,10 @@
 //! What is expected of demand and load: forecasts beside the history, off the steering path.
 //!
 //! Once a step of the history is written, each series that is followed takes it and forecasts anew
-//! ([`desk`]); what comes of that is one immutable [`Outlook`]. A series that is new begins with its
-//! past, so that a start is not cold. Unannounced crowds are looked for each second ([`surges`]);
-//! announced ones are kept in the store and offered to the models ([`announced`]). Models are
-//! trained each night and on demand ([`training`]). All of it runs on threads that may block.
+//! (`desk`); what comes of that is one immutable [`Outlook`]. A series that is new begins with its
+//! past, so that a start is not cold. Unannounced crowds are looked for each second (`surges`);
+//! announced ones are kept in the store and offered to the models (`announced`). Models are
+//! trained each night and on demand (`training`). All of it runs on threads that may block.
 //!
 //! Horizons are 1, 5, 15 and 60 minutes of calendar time, as far as they are whole steps.
 
