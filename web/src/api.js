@@ -36,7 +36,7 @@ export const forecast = (series) => call(`api/v1/forecast?${new URLSearchParams(
 /** What was expected of a series in the last day. */
 export const trail = (series) => call(`api/v1/forecast/trail?${new URLSearchParams({ series })}`);
 /** The values of a series from so many seconds before now. */
-export const history = (series, from) => call(`api/v1/history?${new URLSearchParams({ series, from })}`);
+export const past = (series, from) => call(`api/v1/history?${new URLSearchParams({ series, from })}`);
 export const drain = (node, on) =>
   call(`api/v1/nodes/${encodeURIComponent(node)}/drain`, on ? "POST" : "DELETE");
 

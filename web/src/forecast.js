@@ -57,7 +57,7 @@ export class Forecast {
     this.#made = one.made_at_ms;
     const [trail, events] = await Promise.all([api.trail(id), api.events()]);
     const scale = stretch(one); // calendar seconds in a real one
-    const past = await api.history(id, -Number($("span").value) / scale);
+    const past = await api.past(id, -Number($("span").value) / scale);
     if ($("series").value !== id) return;
     this.#marks = { events: events.filter((event) => concerns(event, id)), surge: surgeOf(answer, id) };
     this.#draw(id, curves(past, trail, one));
