@@ -14,6 +14,8 @@ pub mod plan;
 pub mod steer;
 pub mod steering;
 pub mod geo;
+pub mod glob;
+pub mod policy;
 pub mod sticky;
 pub mod redirect;
 pub mod explain;
