@@ -1,3 +1,5 @@
+//! One policy holds for each subject, and a canary for its share of the regions.
+
 use super::*;
 
 fn globs(patterns: &[&str]) -> Vec<Glob> {
