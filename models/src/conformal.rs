@@ -2,7 +2,7 @@
 //!
 //! Romano, Patterson and Candes (2019) correct a quantile by what it was wrong by of late; Gibbs and Candes (2021) move
 //! the level so that the share of misses stays right even where the series changes its ways. The score is
-//! `ln(1 + y) - ln(1 + q)`, so a correction is a correction.
+//! `ln(1 + y) - ln(1 + q)`, so a correction is a factor.
 
 use std::collections::VecDeque;
 
@@ -23,7 +23,7 @@ pub struct Band {
 const STEP: f64 = 0.005;
 /// The level stays between these shares of what is wanted. Misses of a long horizon come in runs and late, and a level
 /// that ran after them to the edge of the buffer makes a quantile of several times the load: on the real series these
-/// bounds cost 0.2 points of coverage and save 3 % of the pinball loss.
+/// bounds cost at most 0.2 points of coverage and save 1.8 % of the pinball loss, over eight of them.
 const LEAST_SHARE: f64 = 0.3;
 const MOST_SHARE: f64 = 2.5;
 /// Scores below which nothing is corrected downwards.

@@ -19,7 +19,7 @@ pub struct Line {
     slopes: Vec<f32>,
 }
 
-/// Passes of re-weighting; more change the fourth digit.
+/// Passes of re-weighting, each the whole work again.
 const PASSES: usize = 4;
 /// Weight of the penalty beside the squared error of standardised columns.
 const PENALTY: f64 = 1e-4;
