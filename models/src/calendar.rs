@@ -65,7 +65,7 @@ impl Clock {
 
     /// Unix seconds at which a step begins.
     pub fn second(&self, step: i64) -> i64 {
-        step * i64::from(self.step_s)
+        step.saturating_mul(i64::from(self.step_s))
     }
 
     /// Steps of an hour, at least one.
@@ -100,6 +100,13 @@ pub struct Event {
     pub ramp_s: u32,
 }
 
+impl Event {
+    /// Unix seconds of its end.
+    pub fn end_s(&self) -> i64 {
+        self.start_s.saturating_add(i64::from(self.length_s))
+    }
+}
+
 /// Announced events by start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Events(Vec<Event>);
@@ -125,8 +132,7 @@ impl Events {
 
     /// Whether an event is on at some time between two moments.
     pub fn is_on(&self, from_s: i64, to_s: i64) -> bool {
-        let on = |event: &Event| event.start_s + i64::from(event.length_s) >= from_s;
-        self.last(to_s).is_some_and(on)
+        self.last(to_s).is_some_and(|event| event.end_s() >= from_s)
     }
 
     /// Whether none is known.

@@ -22,7 +22,7 @@ pub struct Score {
     pub truth: f64,
     /// Sum of absolute errors of the median.
     pub error: f64,
-    /// Sums of the absolute errors of each expert, over the steps at which all of them but rare ones spoke.
+    /// Sums of the absolute errors of each expert and of what came, over the steps at which it spoke.
     pub experts: BTreeMap<Expert, (f64, f64)>,
     /// Sums of the pinball loss of each of [`QUANTILES`], corrected and raw.
     pub pinball: [[f64; 2]; QUANTILES.len()],
@@ -135,7 +135,7 @@ impl Replay {
         learned: &[Learned],
         seen: &mut impl FnMut(i64, &Forecast),
     ) {
-        let (step, value) = (series.first + nth as i64, series.values[nth]);
+        let (step, value) = (series.step(nth), series.values[nth]);
         let context = Context {
             flow: None,
             events,
@@ -161,7 +161,7 @@ pub fn trainings(series: &Series, plan: &Plan) -> Vec<i64> {
     let warm = half.saturating_sub(WARM_DAYS * day).max(half / 2);
     (warm..count)
         .step_by(every)
-        .map(|nth| series.first + nth as i64)
+        .map(|nth| series.step(nth))
         .collect()
 }
 

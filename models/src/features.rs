@@ -5,7 +5,7 @@
 //! the moment forecast, and announced events. What is not known is NaN; trees have a branch for it, linear models read 0.
 
 use crate::calendar::{Clock, Events, SLOTS};
-use crate::history::History;
+use crate::history::{History, MOST};
 
 /// Steps back that a row looks at one by one.
 pub const LAGS: [usize; 20] = [
@@ -167,15 +167,15 @@ fn event(past: &History, events: &Events, then: i64, row: &mut Vec<f32>) {
     let near = NEAR_MIN * minute_s;
     let next = events
         .next(then_s)
-        .filter(|e| ((e.start_s - then_s) as f64) < near);
+        .filter(|e| (e.start_s.saturating_sub(then_s) as f64) < near);
     let last = events
         .last(then_s)
-        .filter(|e| ((then_s - e.start_s) as f64) < near);
-    let minutes = |from: i64, to: i64| ((to - from) as f64 / minute_s) as f32;
-    let peak = |value: f64| libm::log1p(value) as f32 - past.now();
+        .filter(|e| (then_s.saturating_sub(e.start_s) as f64) < near);
+    let minutes = |from: i64, to: i64| (to.saturating_sub(from) as f64 / minute_s) as f32;
+    let peak = |value: f64| libm::log1p(value.clamp(0.0, MOST)) as f32 - past.now();
     row.push(next.map_or(f32::NAN, |e| minutes(then_s, e.start_s)));
     row.push(last.map_or(f32::NAN, |e| minutes(e.start_s, then_s)));
-    let on = last.is_some_and(|e| then_s < e.start_s + i64::from(e.length_s));
+    let on = last.is_some_and(|e| then_s < e.end_s());
     row.push(f32::from(u8::from(on)));
     row.push(next.map_or(f32::NAN, |e| peak(e.peak)));
     row.push(last.map_or(f32::NAN, |e| peak(e.peak)));
@@ -217,11 +217,11 @@ pub fn few(past: &History, ahead: usize, row: &mut Vec<f64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calendar::Calendar;
+    use crate::calendar::{Calendar, Event};
 
     fn past(steps: i64) -> History {
         let mut past = History::new(Calendar::default().clock(300));
-        (0..steps).for_each(|step| past.push(step, (step % 288) as f64));
+        (0..steps).for_each(|step| _ = past.push(step, (step % 288) as f64));
         past
     }
 
@@ -252,6 +252,46 @@ mod tests {
         let mut few_row = Vec::new();
         few(&past, 12, &mut few_row);
         assert!(few_row.iter().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn events_of_any_time_and_size_make_a_row() {
+        let event = |start_s, peak| Event {
+            start_s,
+            length_s: u32::MAX,
+            peak,
+            ramp_s: u32::MAX,
+        };
+        let names = names();
+        let column = |name| names.iter().position(|other| other == name).unwrap();
+        for (step, start_s) in [
+            (0, i64::MIN),
+            (0, i64::MAX),
+            (1 << 50, i64::MAX),
+            (1 << 50, i64::MIN),
+            (-(1 << 50), i64::MAX),
+        ] {
+            for peak in [0.0, -5.0, 1e300, f64::INFINITY, f64::NAN] {
+                let mut past = History::new(Calendar::default().clock(u32::MAX));
+                past.push(step, 5.0);
+                let (mut row, events) = (Vec::new(), Events::new(vec![event(start_s, peak)]));
+                shared(&past, &mut row);
+                own(&past, &events, 12, &mut row);
+                let event = &row[width() - EVENT_COLUMNS..];
+                assert!(event.iter().all(|value| !value.is_infinite()), "{event:?}");
+            }
+        }
+        // One that is near and huge is still a number.
+        let (mut past, mut row) = (past(10), Vec::new());
+        past.push(10, 5.0);
+        shared(&past, &mut row);
+        own(
+            &past,
+            &Events::new(vec![event(3900, f64::INFINITY)]),
+            1,
+            &mut row,
+        );
+        assert!((39.0..40.0).contains(&row[column("peak to come")]));
     }
 
     #[test]

@@ -33,19 +33,23 @@ impl History {
         }
     }
 
-    /// Takes the value of a step; NaN is a gap, and steps that were left out are too. What came before is ignored.
-    pub fn push(&mut self, step: i64, value: f64) {
+    /// Takes the value of a step; NaN is a gap, and steps that were left out are too. Whether it was taken: what came
+    /// before is not, nor is what no calendar reaches, nor a gap where a series would begin.
+    pub fn push(&mut self, step: i64, value: f64) -> bool {
         let known = value.is_finite() && value >= 0.0;
         let keep = self.clock.week + MARGIN;
+        if step.unsigned_abs() > FARTHEST {
+            return false;
+        }
         let skipped = step - self.end;
         if self.age == 0 || skipped > keep as i64 {
             if !known {
-                return;
+                return false;
             }
             self.values.clear();
             (self.end, self.age) = (step, 0);
         } else if skipped < 0 {
-            return;
+            return false;
         }
         while self.end < step {
             self.append(self.bridge());
@@ -61,6 +65,7 @@ impl History {
         if self.values.len() > 2 * keep {
             self.values.drain(..self.values.len() - keep);
         }
+        true
     }
 
     fn append(&mut self, value: f32) {
@@ -98,11 +103,6 @@ impl History {
         self.age > 0 && self.unknown == 0
     }
 
-    /// Steps since one had a value.
-    pub fn unknown(&self) -> usize {
-        self.unknown
-    }
-
     /// The newest.
     pub fn now(&self) -> f32 {
         self.values.last().copied().unwrap_or(0.0)
@@ -121,7 +121,10 @@ impl History {
 }
 
 /// More than any load: it keeps what follows finite.
-const MOST: f64 = 1e18;
+pub(crate) const MOST: f64 = 1e18;
+
+/// Steps before and after the epoch, thirty million years of seconds: it keeps sums of steps from overflowing.
+const FARTHEST: u64 = 1 << 50;
 
 #[cfg(test)]
 mod tests {
@@ -164,10 +167,19 @@ mod tests {
     #[test]
     fn a_long_gap_begins_anew_and_memory_is_bounded() {
         let mut past = history(4);
-        (0..1000).for_each(|step| past.push(step, 1.0));
+        (0..1000).for_each(|step| _ = past.push(step, 1.0));
         assert_eq!(past.age(), 1000);
         assert!(past.values.len() <= 2 * (28 + MARGIN));
         past.push(2000, 5.0);
         assert_eq!((past.age(), past.step()), (1, 2000));
+    }
+
+    #[test]
+    fn steps_beyond_any_calendar_are_not_taken() {
+        let mut past = history(4);
+        assert!(!past.push(i64::MIN, 1.0) && !past.push(i64::MAX, 1.0) && past.age() == 0);
+        assert!(past.push(-(1 << 50), 1.0) && past.push(5, 2.0));
+        assert!(!past.push(i64::MIN, 1.0) && !past.push(i64::MAX, 1.0));
+        assert_eq!((past.age(), past.step()), (1, 5));
     }
 }

@@ -65,7 +65,7 @@ pub fn train(samples: &[Sample<'_>], recipe: &Recipe, mut progress: impl FnMut(f
     let samples: Vec<Sample<'_>> = samples.iter().filter(fitting).copied().collect();
     let first = samples.iter().map(|s| s.series.first).min().unwrap_or(0);
     let end = samples.iter().map(|s| s.series.end()).max().unwrap_or(0);
-    let split = end - ((end - first) as f64 * KEPT) as i64;
+    let split = end.saturating_sub((end.saturating_sub(first) as f64 * KEPT) as i64);
     let steps: usize = samples
         .iter()
         .map(|sample| sample.series.values.len())
@@ -110,8 +110,8 @@ pub fn train(samples: &[Sample<'_>], recipe: &Recipe, mut progress: impl FnMut(f
     let card = Card {
         trained_at_s: recipe.now_s,
         series: samples.len(),
-        from_s: first * i64::from(recipe.step_s),
-        to_s: end * i64::from(recipe.step_s),
+        from_s: first.saturating_mul(recipe.step_s.into()),
+        to_s: end.saturating_mul(recipe.step_s.into()),
         settings: Some(recipe.settings),
         horizons,
     };
@@ -132,7 +132,7 @@ fn judge(samples: &[Sample<'_>], recipe: &Recipe, split: i64, draft: &[Learned])
     let mut scores: Vec<Vec<Score>> = Vec::new();
     for sample in samples.iter().step_by(every) {
         let series = sample.series;
-        let from = usize::try_from(split - series.first)
+        let from = usize::try_from(split.saturating_sub(series.first))
             .unwrap_or(0)
             .min(series.values.len());
         let mut replay = Replay::new(series, from, (clock, &recipe.aheads));
@@ -303,6 +303,23 @@ mod tests {
         let model = train(&samples, &recipe(), |_| {});
         assert_eq!(model.card.series, 1, "series of another step are left out");
         assert!(model.learned.is_empty(), "nothing beats persistence there");
+    }
+
+    #[test]
+    fn series_at_the_ends_of_time_teach_nothing() {
+        let at = |first| Series {
+            first,
+            ..world(1, 400)
+        };
+        let far = [i64::MIN, -5, i64::MAX - 400, i64::MAX].map(at);
+        let events = Events::default();
+        let samples = far.each_ref().map(|series| Sample {
+            series,
+            events: &events,
+        });
+        let model = train(&samples, &recipe(), |_| {});
+        let rows = model.card.horizons.iter().map(|quality| quality.rows);
+        assert!(rows.max() < Some(400), "{:#?}", model.card);
     }
 
     #[test]

@@ -27,10 +27,19 @@ pub enum Error {
     /// The samples lie farther apart than a series may be long.
     #[error("{0} steps are too many for one series; leave out old samples or take a longer step")]
     TooLong(i64),
+    /// Neighbouring samples lie farther apart than a step may be long.
+    #[error("samples {0} s apart have no step: are their times Unix seconds?")]
+    TooFar(i64),
+    /// A time that no calendar reaches.
+    #[error("a sample at {0} s: times are Unix seconds")]
+    NoTime(i64),
 }
 
 /// Steps of the longest series: two years of minutes.
 pub const MAX_STEPS: i64 = 1 << 20;
+
+/// Seconds before and after the epoch, thirty million years: it keeps sums of times from overflowing.
+const FARTHEST_S: u64 = 1 << 50;
 
 /// Lengths that people choose, seconds.
 const ROUND_S: [i64; 15] = [
@@ -54,6 +63,10 @@ impl Series {
         else {
             return Err(Error::TooFew);
         };
+        let far = |time: &&i64| time.unsigned_abs() > FARTHEST_S;
+        if let Some(time) = [oldest, newest].into_iter().find(far) {
+            return Err(Error::NoTime(*time));
+        }
         let first = oldest.div_euclid(step);
         let steps = newest.div_euclid(step) - first + 1;
         if steps > MAX_STEPS {
@@ -87,47 +100,25 @@ impl Series {
         let mut times: Vec<i64> = times.into_iter().collect();
         times.sort_unstable();
         times.dedup();
-        let mut steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let mut steps: Vec<i64> = times
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]))
+            .collect();
         steps.sort_unstable();
         let middle = *steps.get(steps.len() / 2).ok_or(Error::TooFew)?;
         let runs = steps.chunk_by(|a, b| a == b);
         let commonest = runs.max_by_key(|run| (run.len(), -run[0])).unwrap_or(&[]);
-        let near = |round: &&i64| (*round - middle).abs() * NEAR <= **round;
+        let near = |round: &&i64| (*round - middle).abs().saturating_mul(NEAR) <= **round;
         let step = match commonest {
             [step, ..] if commonest.len() * 3 >= steps.len() => *step,
             _ => ROUND_S.iter().find(near).copied().unwrap_or(middle),
         };
-        u32::try_from(step).map_err(|_| Error::TooLong(step))
-    }
-
-    /// The same in steps `times` as long; a long step without half of its short ones is a gap.
-    pub fn coarser(&self, times: u32) -> Self {
-        let times = i64::from(times.max(1));
-        let first = self.first.div_euclid(times);
-        let end = (self.first + self.values.len() as i64).div_euclid(times);
-        let mean = |step: i64| {
-            let known: Vec<f64> = (step * times..(step + 1) * times)
-                .map(|n| self.at(n))
-                .filter(|v| !v.is_nan())
-                .collect();
-            if known.len() as i64 * 2 < times {
-                return f64::NAN;
-            }
-            known.iter().sum::<f64>() / known.len() as f64
-        };
-        let step_s = self
-            .step_s
-            .saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
-        Self {
-            first,
-            step_s,
-            values: (first..end).map(mean).collect(),
-        }
+        u32::try_from(step).map_err(|_| Error::TooFar(step))
     }
 
     /// The value of a step; NaN outside.
     pub fn at(&self, step: i64) -> f64 {
-        let nth = usize::try_from(step - self.first).ok();
+        let nth = usize::try_from(step.saturating_sub(self.first)).ok();
         nth.and_then(|nth| self.values.get(nth))
             .copied()
             .unwrap_or(f64::NAN)
@@ -135,12 +126,17 @@ impl Series {
 
     /// One past the number of the last step.
     pub fn end(&self) -> i64 {
-        self.first + self.values.len() as i64
+        self.step(self.values.len())
+    }
+
+    /// The number of its `nth` step.
+    pub fn step(&self, nth: usize) -> i64 {
+        self.first.saturating_add(nth as i64)
     }
 
     /// Unix seconds at which a step begins.
     pub fn time_of(&self, step: i64) -> i64 {
-        step * i64::from(self.step_s)
+        step.saturating_mul(i64::from(self.step_s))
     }
 }
 
@@ -184,34 +180,36 @@ mod tests {
     }
 
     #[test]
+    fn times_that_no_calendar_reaches_make_no_series() {
+        let (min, max) = (i64::MIN, i64::MAX);
+        for times in [
+            vec![min, max],
+            vec![min, 0],
+            vec![0, 10, max],
+            vec![max - 1, max],
+            vec![min],
+            vec![1 << 51, (1 << 51) + 1],
+        ] {
+            let samples: Vec<(i64, f64)> = times.iter().map(|time| (*time, 1.0)).collect();
+            for step_s in [1, 300, u32::MAX] {
+                let made = Series::from_samples(&samples, step_s);
+                assert!(matches!(made, Err(Error::NoTime(_))), "{times:?}: {made:?}");
+            }
+        }
+        assert_eq!(Series::step_of([min, max]), Err(Error::TooFar(max)));
+        assert_eq!(Series::step_of([min, 0, max]), Err(Error::TooFar(max)));
+        let farthest = Series::from_samples(&[((1 << 50) - 9, 1.0), (1 << 50, 3.0)], 10).unwrap();
+        assert_eq!(farthest.values.iter().sum::<f64>(), 4.0);
+        assert!(farthest.at(min).is_nan() && farthest.at(max).is_nan());
+        assert_eq!((farthest.time_of(max), farthest.time_of(min)), (max, min));
+    }
+
+    #[test]
     fn the_step_is_the_commonest_distance() {
         assert_eq!(Series::step_of([0, 300, 600, 610, 900, 1200]), Ok(300));
         assert_eq!(Series::step_of([7, 7]), Err(Error::TooFew));
         assert_eq!(Series::step_of([0, 700]), Ok(700));
         let trembling = (0..100).map(|nth| nth * 300 + nth * nth * 7919 % 41 - 20);
         assert_eq!(Series::step_of(trembling), Ok(300));
-    }
-
-    #[test]
-    fn a_coarser_series_is_its_means() {
-        let series = Series {
-            first: 3,
-            step_s: 60,
-            values: vec![1.0, 3.0, f64::NAN, 5.0, 9.0],
-        };
-        let coarse = series.coarser(2);
-        assert_eq!(
-            (coarse.first, coarse.step_s, coarse.values),
-            (1, 120, vec![1.0, 3.0, 7.0])
-        );
-        assert_eq!(coarse_time(), 120);
-        fn coarse_time() -> i64 {
-            Series {
-                first: 0,
-                step_s: 120,
-                values: vec![],
-            }
-            .time_of(1)
-        }
     }
 }

@@ -147,9 +147,8 @@ pub fn collect(
     let mut shared = Vec::new();
     let (mut sum, mut count) = (0.0, 0.0);
     for (nth, value) in series.values.iter().enumerate() {
-        let step = series.first + nth as i64;
-        past.push(step, *value);
-        if value.is_nan() || past.age() < LEAST_AGE {
+        let step = series.step(nth);
+        if !past.push(step, *value) || value.is_nan() || past.age() < LEAST_AGE {
             continue;
         }
         (sum, count) = (sum + value, count + 1.0);
