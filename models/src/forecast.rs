@@ -55,6 +55,8 @@ pub struct Forecaster {
     past: History,
     holt: Grid,
     lanes: Vec<Lane>,
+    /// The lane whose errors tell of drift: the farthest within an hour. Horizons err by different amounts.
+    watched: Option<usize>,
     drift: PageHinkley,
     drifts: Drifts,
     row: Vec<f32>,
@@ -102,6 +104,18 @@ struct Pending {
     outlook: Outlook,
 }
 
+/// What a lane speaks from.
+struct Sight<'a> {
+    past: &'a History,
+    /// The most that is forecast, in `ln(1 + y)`.
+    most: f32,
+    /// What Holt says of its horizon.
+    holt: f32,
+    context: Context<'a>,
+    /// What was learned for its horizon, and the row to ask it by.
+    learned: Option<(&'a Learned, &'a [f32])>,
+}
+
 /// A forecast in `ln(1 + y)`.
 #[derive(Clone, Copy, Debug)]
 struct Outlook {
@@ -114,7 +128,12 @@ struct Outlook {
 impl Forecaster {
     /// Of a series that has not begun, for horizons of so many steps.
     pub fn new(clock: Clock, aheads: &[usize]) -> Self {
+        let within = |(_, ahead): &(usize, &usize)| **ahead <= clock.hour_steps();
+        let farthest = aheads.iter().enumerate().filter(within);
         Self {
+            watched: farthest
+                .max_by_key(|(_, ahead)| **ahead)
+                .map(|(nth, _)| nth),
             past: History::new(clock),
             holt: Grid::new(aheads),
             lanes: aheads
@@ -129,17 +148,14 @@ impl Forecaster {
 
     /// Takes the value of a step (NaN: unknown) and forecasts every horizon; nothing for a step that is past already.
     pub fn update(&mut self, (step, value): (i64, f64), context: Context<'_>) -> Vec<Forecast> {
-        if self.past.age() > 0 && step <= self.past.step() {
-            return Vec::new();
-        }
-        self.past.push(step, value);
-        if self.past.age() == 0 {
+        if !self.past.push(step, value) {
             return Vec::new();
         }
         self.learn();
         self.holt.push(self.past.now(), self.past.is_known());
         let mut row = std::mem::take(&mut self.row);
         features::shared(&self.past, &mut row);
+        let most = most(&self.past);
         let mut forecasts = Vec::with_capacity(self.lanes.len());
         for (nth, lane) in self.lanes.iter_mut().enumerate() {
             let mut learned = context.learned.iter();
@@ -147,9 +163,14 @@ impl Forecaster {
             if learned.is_some() {
                 features::own(&self.past, context.events, lane.ahead, &mut row);
             }
-            let learned = learned.map(|learned| (learned, &row[..]));
-            let holt = self.holt.forecast(nth);
-            forecasts.push(lane.speak((&self.past, holt), context, learned));
+            let sight = Sight {
+                past: &self.past,
+                most,
+                holt: self.holt.forecast(nth),
+                context,
+                learned: learned.map(|learned| (learned, &row[..])),
+            };
+            forecasts.push(lane.speak(&sight));
         }
         self.row = row;
         forecasts
@@ -157,9 +178,9 @@ impl Forecaster {
 
     /// Learns what became of what was said for this step.
     fn learn(&mut self) {
-        for lane in &mut self.lanes {
+        for (nth, lane) in self.lanes.iter_mut().enumerate() {
             if let Some(error) = lane.learn(&self.past)
-                && self.past.clock().hour_steps() >= lane.ahead
+                && self.watched == Some(nth)
                 && self.drift.push(f64::from(error))
             {
                 self.drifts.count += 1;
@@ -237,22 +258,14 @@ impl Lane {
     }
 
     /// What is expected now.
-    fn speak(
-        &mut self,
-        (past, holt): (&History, f32),
-        context: Context<'_>,
-        learned: Option<(&Learned, &[f32])>,
-    ) -> Forecast {
+    fn speak(&mut self, sight: &Sight<'_>) -> Forecast {
+        let past = sight.past;
         let mut few = Vec::with_capacity(self.rls.columns());
         features::few(past, self.ahead, &mut few);
-        let said = self.voices((past, holt), &few, context.flow, learned);
-        let outlook = self.outlook(past, &said, context.events, learned);
-        // Kept in single precision, what repeats exactly would lie a rounding above its quantiles.
-        let most = most(past);
-        let corrected = |nth: usize| {
-            let value = outlook.raw[nth] + outlook.corrections[nth];
-            level((value + ROUNDING * value.abs().max(1.0)).min(most))
-        };
+        let said = self.voices(sight, &few);
+        let outlook = self.outlook(sight, &said);
+        let corrected =
+            |nth: usize| level((outlook.raw[nth] + outlook.corrections[nth]).min(sight.most));
         let median = level(outlook.median);
         let mut quantiles: [f64; QUANTILES.len()] = std::array::from_fn(corrected);
         let mut least = median;
@@ -281,13 +294,8 @@ impl Lane {
     }
 
     /// What each expert says.
-    fn voices(
-        &self,
-        (past, holt): (&History, f32),
-        few: &[f64],
-        flow: Option<Flow>,
-        learned: Option<(&Learned, &[f32])>,
-    ) -> Said {
+    fn voices(&self, sight: &Sight<'_>, few: &[f64]) -> Said {
+        let (past, learned, flow) = (sight.past, sight.learned, sight.context.flow);
         let (ahead, now, clock) = (self.ahead, past.now(), past.clock());
         let online = self.rls.predict(few);
         let online = online.map(|moved| moved.clamp(-MOST_MOVE_LN, MOST_MOVE_LN) as f32);
@@ -297,7 +305,7 @@ impl Lane {
         let mut said = [f32::NAN; Expert::ALL.len()];
         let pairs = [
             (Expert::Persistence, Some(naive::persistence(past))),
-            (Expert::Holt, Some(holt)),
+            (Expert::Holt, Some(sight.holt)),
             (Expert::SeasonalDay, naive::seasonal(past, clock.day, ahead)),
             (
                 Expert::SeasonalWeek,
@@ -317,36 +325,37 @@ impl Lane {
                 flow.and_then(|flow| birth_death(now, flow, seconds)),
             ),
         ];
-        let most = most(past);
         for (expert, value) in pairs {
             if let Some(value) = value {
-                said[expert as usize] = value.clamp(0.0, most);
+                said[expert as usize] = value.clamp(0.0, sight.most);
             }
         }
         said
     }
 
     /// What they come to together.
-    fn outlook(
-        &self,
-        past: &History,
-        said: &Said,
-        events: &Events,
-        learned: Option<(&Learned, &[f32])>,
-    ) -> Outlook {
+    fn outlook(&self, sight: &Sight<'_>, said: &Said) -> Outlook {
+        let past = sight.past;
         let median = self.mix.say(said);
         let mut raw = [median + self.error.max(LEAST_WIDTH); QUANTILES.len()];
-        if let Some((learned, row)) = learned {
+        if let Some((learned, row)) = sight.learned {
             for (raw, forest) in raw.iter_mut().zip(&learned.quantiles) {
                 *raw = past.now() + forest.predict(row);
             }
         }
         let clock = past.clock();
         let (from, to) = (past.step(), past.step() + self.ahead as i64);
-        let in_event = events.is_on(clock.second(from), clock.second(to));
+        let in_event = sight
+            .context
+            .events
+            .is_on(clock.second(from), clock.second(to));
         let mood = if in_event { Mood::Event } else { Mood::Calm };
         let bands = &self.bands[mood as usize];
-        let corrections = std::array::from_fn(|nth| bands[nth].correction());
+        // Kept in single precision, what repeats exactly would lie a rounding above its quantiles.
+        let corrections = std::array::from_fn(|nth| {
+            let correction = bands[nth].correction();
+            correction + ROUNDING * (raw[nth] + correction).abs().max(1.0)
+        });
         Outlook {
             mood,
             median,

@@ -120,6 +120,22 @@ fn a_shift_of_level_is_followed_and_raises_the_alarm_once() {
 }
 
 #[test]
+fn drift_is_judged_by_the_farthest_horizon_within_an_hour() {
+    let value = |step| if step < 700 { 1.0 } else { 10.0 } * daily(step);
+    let drifts = |aheads: &[usize]| {
+        let mut forecaster = Forecaster::new(clock(), aheads);
+        for step in 0..800 {
+            forecaster.update((step as i64, value(step)), context(&Events::default()));
+        }
+        forecaster.drifts()
+    };
+    let alone = drifts(&[2]);
+    assert_eq!(alone.count, 1);
+    assert_eq!(drifts(&[1, 2, 12]), alone, "an hour is two steps");
+    assert_eq!(drifts(&[12]).count, 0, "none is within an hour");
+}
+
+#[test]
 fn a_lone_spike_raises_no_alarm_and_does_not_stay() {
     let value = |step| if step == 700 { 1e6 } else { daily(step) };
     let (last, drifts) = run((0..760).map(value));
@@ -149,6 +165,40 @@ fn steps_that_are_past_or_come_twice_change_nothing() {
     assert!(forecaster.update((99, 900.0), context(&events)).is_empty());
     assert!(forecaster.update((3, 900.0), context(&events)).is_empty());
     assert_eq!(forecaster.past().now(), 6.0_f32.ln());
+}
+
+#[test]
+fn steps_beyond_any_calendar_change_nothing() {
+    let event = |start_s| Event {
+        start_s,
+        length_s: u32::MAX,
+        peak: f64::INFINITY,
+        ramp_s: 0,
+    };
+    let events = Events::new(vec![event(i64::MIN), event(i64::MAX)]);
+    let mut forecaster = Forecaster::new(clock(), &[1, 12]);
+    for extreme in [i64::MIN, i64::MAX] {
+        assert!(
+            forecaster
+                .update((extreme, 5.0), context(&events))
+                .is_empty()
+        );
+    }
+    for first in [-(1 << 50), 0, (1 << 50) - 100] {
+        for step in first..first + 50 {
+            let made = forecaster.update((step, 5.0), context(&events));
+            made.iter().for_each(sane);
+            assert_eq!(made.len(), 2);
+        }
+        for extreme in [i64::MIN, i64::MAX] {
+            assert!(
+                forecaster
+                    .update((extreme, 9.0), context(&events))
+                    .is_empty()
+            );
+        }
+        assert_eq!(forecaster.past().now(), 6.0_f32.ln());
+    }
 }
 
 #[test]
@@ -230,6 +280,7 @@ fn what_repeats_exactly_is_not_above_its_quantiles() {
     for step in 0..600_usize {
         let forecasts = forecaster.update((step as i64, value(step)), context(&events));
         made.push(forecasts[0].quantiles[0]);
+        assert!(step < 300 || forecaster.holds(0), "{step}");
         missed += usize::from(step > 300 && value(step) > made[step - 3]);
     }
     assert!(missed < 30, "{missed}");
