@@ -233,7 +233,7 @@ fn accuracy() {
             steps.map(|h| (h / series.step_s) as usize).collect(),
         );
         let began = Instant::now();
-        let scores = evaluate(&series, &Events::default(), &plan, |_, _| {});
+        let scores = evaluate(&series, &Events::default(), &plan, |_| {});
         println!("  {id}, {:.1} s", began.elapsed().as_secs_f64());
         for score in scores {
             let naive = Expert::ALL.iter().filter(|expert| expert.is_naive());

@@ -65,13 +65,24 @@ impl Plan {
     }
 }
 
-/// Evaluates one series; `seen` is told each forecast with the step at which it was made,
-/// from the first training on, a little before the second half.
+/// What happens in an evaluation.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// A training begins, on so many rows of the horizon that has most.
+    Training(usize),
+    /// It is over, and this was learned.
+    Learned(&'a [Learned]),
+    /// This was forecast at a step.
+    Forecast(i64, &'a Forecast),
+}
+
+/// Evaluates one series; `seen` is told of trainings, and of forecasts from the first training on, a little before the
+/// second half.
 pub fn evaluate(
     series: &Series,
     events: &Events,
     plan: &Plan,
-    mut seen: impl FnMut(i64, &Forecast),
+    mut seen: impl FnMut(Seen<'_>),
 ) -> Vec<Score> {
     let count = series.values.len();
     let half = count / 2;
@@ -84,13 +95,15 @@ pub fn evaluate(
     let mut replay = Replay::new(series, half, (clock, &plan.aheads));
     let first = trainings.first().copied().unwrap_or(i64::MAX);
     for nth in 0..count {
-        let step = series.first + nth as i64;
+        let step = series.step(nth);
         if trainings.contains(&step) {
             let known = |table: &Table| table.known_at.partition_point(|at| *at < step);
+            seen(Seen::Training(tables.iter().map(known).max().unwrap_or(0)));
             let parts = tables.iter().map(|table| table.first(known(table)));
             learned = parts
                 .filter_map(|part| train::learn(part, &plan.settings))
                 .collect();
+            seen(Seen::Learned(&learned));
         }
         replay.step(
             nth,
@@ -98,7 +111,7 @@ pub fn evaluate(
             &learned,
             &mut |step, forecast: &Forecast| {
                 if step >= first {
-                    seen(step, forecast);
+                    seen(Seen::Forecast(step, forecast));
                 }
             },
         );
@@ -280,9 +293,13 @@ mod tests {
             most_trainings: 4,
         };
         let mut seen = Vec::new();
-        let scores = evaluate(series, &Events::default(), &plan, |step, forecast| {
-            seen.push((step, forecast.clone()));
+        let mut trainings = 0;
+        let scores = evaluate(series, &Events::default(), &plan, |what| match what {
+            Seen::Training(rows) => assert!(rows > 300),
+            Seen::Learned(learned) => trainings += learned.len(),
+            Seen::Forecast(step, forecast) => seen.push((step, forecast.clone())),
         });
+        assert!(trainings >= 4, "two horizons, trained more than once");
         (seen, scores)
     }
 

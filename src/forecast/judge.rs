@@ -13,11 +13,11 @@ use flate2::{Compression, write::GzEncoder};
 use indicatif::ProgressBar;
 use models::{
     calendar::{Calendar, Events},
-    evaluate::{self, Plan, Score},
+    evaluate::{self, Plan, Score, Seen},
     features,
     forecast::{Context, Forecast, Forecaster},
     series::Series,
-    train::{self, Learned, Settings, Table},
+    train::Learned,
 };
 
 use super::{
@@ -63,7 +63,7 @@ pub struct Answer {
 pub struct Timing {
     /// The whole evaluation, seconds.
     pub evaluate_s: f64,
-    /// One training of all horizons on the whole series, seconds.
+    /// The last training of all horizons, seconds.
     pub train_s: f64,
     /// Rows of the horizon with the most, in that training.
     pub train_rows: usize,
@@ -105,9 +105,7 @@ fn one(id: &str, samples: &[(i64, f64)], events: &Events, question: &Question) -
         id: id.to_owned(),
         ..Answer::default()
     };
-    let series = Series::step_of(samples.iter().map(|(at, _)| *at))
-        .and_then(|step_s| Series::from_samples(samples, step_s));
-    let series = match series {
+    let series = match series(samples) {
         Ok(series) => series,
         Err(error) => {
             let skip = |horizon_s: &u32| Skipped::new(id, *horizon_s, error.to_string());
@@ -126,6 +124,12 @@ fn one(id: &str, samples: &[(i64, f64)], events: &Events, question: &Question) -
         answer.judge(&series, events, question.plan(aheads));
     }
     answer
+}
+
+/// Samples in the step that they were taken in.
+pub fn series(samples: &[(i64, f64)]) -> Result<Series, models::series::Error> {
+    let step_s = Series::step_of(samples.iter().map(|(at, _)| *at))?;
+    Series::from_samples(samples, step_s)
 }
 
 /// A horizon in steps, or why there is none.
@@ -150,11 +154,9 @@ impl Question {
     /// How a series is evaluated at horizons of so many steps.
     pub fn plan(&self, aheads: Vec<usize>) -> Plan {
         Plan {
-            calendar: self.calendar,
-            aheads,
-            settings: Settings::default(),
             most_rows: self.most_rows,
             most_trainings: self.most_trainings,
+            ..Plan::new(self.calendar, aheads)
         }
     }
 }
@@ -165,20 +167,34 @@ impl Answer {
         let mut rows = GzEncoder::new(Vec::new(), Compression::default());
         let farthest = plan.aheads.iter().copied().max().unwrap_or(1);
         let mut fan = Fan::new(farthest);
-        let scores = evaluate::evaluate(series, events, &plan, |step, forecast| {
-            let truth = series.at(step + forecast.ahead as i64);
-            let made = series.time_of(step);
-            let horizon_s = series.time_of(forecast.ahead as i64);
-            let row = row(&self.id, (made, horizon_s), forecast, truth);
-            rows.write_all(row.as_bytes())
-                .expect("memory takes what is written");
-            fan.push(step, forecast);
+        let (mut learned, mut trains) = (Vec::new(), began);
+        let scores = evaluate::evaluate(series, events, &plan, |seen| match seen {
+            Seen::Training(rows) => (self.timing.train_rows, trains) = (rows, Instant::now()),
+            Seen::Learned(last) => {
+                self.timing.train_s = trains.elapsed().as_secs_f64();
+                learned = last.to_vec();
+            }
+            Seen::Forecast(step, forecast) => {
+                let truth = series.at(step + forecast.ahead as i64);
+                let made = series.time_of(step);
+                let horizon_s = series.time_of(forecast.ahead as i64);
+                let row = row(&self.id, (made, horizon_s), forecast, truth);
+                rows.write_all(row.as_bytes())
+                    .expect("memory takes what is written");
+                fan.push(step, forecast);
+            }
         });
         self.forecasts = rows.finish().expect("memory takes what is written");
         self.timing.evaluate_s = began.elapsed().as_secs_f64();
         self.enter(series, &scores);
         self.fan = fan.liveliest(series, plan.calendar.day_s);
-        self.look_into(series, events, &plan);
+        self.timing.update_us = update_us(series, events, &plan, &learned);
+        self.uses = vec![0; features::width()];
+        for learned in &learned {
+            let uses = learned.median.uses(features::width());
+            let sums = self.uses.iter_mut().zip(uses);
+            sums.for_each(|(sum, uses)| *sum += uses);
+        }
     }
 
     fn enter(&mut self, series: &Series, scores: &[Score]) {
@@ -195,27 +211,6 @@ impl Answer {
                     .push(Entry::new(&self.id, series.step_s, score)),
             }
         }
-    }
-
-    /// Trains once on the whole series, to see what the trees look at and how long it and a step take.
-    fn look_into(&mut self, series: &Series, events: &Events, plan: &Plan) {
-        let began = Instant::now();
-        let mut tables: Vec<Table> = plan.aheads.iter().map(|ahead| Table::new(*ahead)).collect();
-        let every = series.values.len().div_ceil(plan.most_rows.max(1));
-        train::collect(series, events, plan.calendar, (every, 0), &mut tables);
-        let learn = |table: &Table| train::learn(table.first(table.len()), &plan.settings);
-        let learned: Vec<Learned> = tables.iter().filter_map(learn).collect();
-        self.timing.train_s = began.elapsed().as_secs_f64();
-        self.timing.train_rows = tables.iter().map(Table::len).max().unwrap_or(0);
-        self.uses = vec![0; features::width()];
-        for learned in &learned {
-            let uses = learned.median.uses(features::width());
-            self.uses
-                .iter_mut()
-                .zip(uses)
-                .for_each(|(sum, uses)| *sum += uses);
-        }
-        self.timing.update_us = update_us(series, events, plan, &learned);
     }
 }
 

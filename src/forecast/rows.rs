@@ -49,9 +49,9 @@ pub fn write(options: &Options) -> Result<()> {
         .with_context(|| format!("cannot make {}", options.out.display()))?;
     let mut index = Vec::new();
     for (id, samples) in &data::read(&options.data)?.series {
-        let series = Series::step_of(samples.iter().map(|(at, _)| *at))
-            .and_then(|step_s| Series::from_samples(samples, step_s));
-        let Ok(series) = series else { continue };
+        let Ok(series) = judge::series(samples) else {
+            continue;
+        };
         let ahead = |horizon_s: &u32| judge::ahead(&series, *horizon_s).ok();
         let aheads: Vec<usize> = question.horizons_s.iter().filter_map(ahead).collect();
         let plan = question.plan(aheads);
