@@ -166,7 +166,7 @@ pub fn read_events(path: &Path) -> Result<Announced> {
         let event = || {
             Some(Event {
                 start_s: time::parse(table.field(start))?,
-                peak: number(table.field(peak)).filter(|peak| *peak >= 0.0)?,
+                peak: number(table.field(peak)).filter(|peak| peak.is_finite() && *peak >= 0.0)?,
                 length_s: seconds(1, USUAL_LENGTH_S)?,
                 ramp_s: seconds(2, USUAL_RAMP_S)?,
             })
@@ -278,7 +278,7 @@ fn not_csv(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
+    use std::{fs, io::Write as _};
 
     fn read_text(text: &[u8]) -> Result<Data> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -347,5 +347,10 @@ mod tests {
         let last = |series| events.of(series).last(10_000).map(|event| event.start_s);
         assert_eq!((first("a"), last("a")), (Some(60), Some(600)));
         assert_eq!((first("b"), last("b")), (Some(60), Some(60)));
+        for peak in ["inf", "nan", "-1", "1e999", ""] {
+            fs::write(file.path(), format!("start,peak\n60,{peak}\n")).unwrap();
+            let error = format!("{:#}", read_events(file.path()).unwrap_err());
+            assert!(error.contains("line 2"), "{peak}: {error}");
+        }
     }
 }

@@ -248,10 +248,7 @@ pub fn looks_at(answers: &[Answer]) -> String {
 
 /// A card for each series.
 pub fn each_series(report: &Report, answers: &[Answer]) -> String {
-    let judged: Vec<_> = answers
-        .iter()
-        .filter(|answer| !answer.entries.is_empty())
-        .collect();
+    let judged = judged(answers);
     if judged.is_empty() {
         return String::new();
     }
@@ -299,6 +296,12 @@ fn series(nth: usize, answer: &Answer) -> String {
     )
 }
 
+/// Those of which something could be judged.
+fn judged(answers: &[Answer]) -> Vec<&Answer> {
+    let judged = |answer: &&Answer| !answer.entries.is_empty();
+    answers.iter().filter(judged).collect()
+}
+
 /// Errors of the mixture and of each simple method; the smallest is marked, and where a simple one has it.
 fn methods(entries: &[Entry]) -> String {
     let naive: Vec<&str> = Expert::ALL
@@ -341,10 +344,7 @@ fn methods(entries: &[Entry]) -> String {
 
 /// How long it took.
 pub fn timing(answers: &[Answer]) -> String {
-    let judged: Vec<_> = answers
-        .iter()
-        .filter(|answer| !answer.entries.is_empty())
-        .collect();
+    let judged = judged(answers);
     if judged.is_empty() {
         return String::new();
     }
