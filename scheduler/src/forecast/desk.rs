@@ -263,18 +263,12 @@ impl Line {
 
     fn say(&mut self, row: Row, forecasts: Vec<Forecast>, hints: &Hints) {
         let unit = self.kind.unit();
-        let past = self.forecaster.past();
-        let recent = past.recent(past.clock().day).iter().copied();
-        let highest = f64::from(recent.fold(0.0, f32::max)).exp_m1();
         let lane = |(nth, forecast): (usize, &Forecast)| {
-            let most = highest.max(forecast.median) * MOST_GROWTH;
             let (median, moved) = adjusted(forecast, row.value * unit, (hints, nth));
             Lane {
                 ahead: forecast.ahead,
                 median: median / unit,
-                quantiles: forecast
-                    .quantiles
-                    .map(|q| (q.min(most) * moved).max(median) / unit),
+                quantiles: forecast.quantiles.map(|q| (q * moved).max(median) / unit),
                 holds: self.forecaster.holds(nth),
                 weights: self.forecaster.weights(nth).unwrap_or_default(),
             }
@@ -328,10 +322,6 @@ fn adjusted(forecast: &Forecast, now: f64, (hints, nth): (&Hints, usize)) -> (f6
     let moved = (median + 1.0) / (forecast.median + 1.0);
     (median, moved)
 }
-
-/// Beyond ten times the highest of the last day no quantile is honest: a series that has just begun
-/// knows nothing of its own errors yet.
-const MOST_GROWTH: f64 = 10.0;
 
 #[cfg(test)]
 mod tests {

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use cluster::region::Region;
 use cluster::sample::Sample;
 use cluster::stream::StreamKey;
+use models::surge::BIN_S;
 
-/// Length of a bin.
-pub const BIN_MS: u64 = 10_000;
+/// Length of a bin: what crowds are noticed by.
+pub const BIN_MS: u64 = BIN_S as u64 * 1_000;
 
 /// Bins kept: ten minutes, enough to know what is usual.
 pub const BINS: usize = 60;
