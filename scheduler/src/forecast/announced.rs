@@ -105,19 +105,54 @@ fn calendar_event(event: &Event, peak: f64, time: &Time) -> calendar::Event {
 }
 
 impl Crowds {
-    /// What comes between two calendar seconds that was announced and is not there yet.
-    pub(super) fn lift(&self, from_s: i64, to_s: i64) -> f64 {
-        let rises = self
-            .list
-            .iter()
-            .map(|event| at(event, to_s) - at(event, from_s));
-        rises.filter(|rise| *rise > 0.0).sum()
+    /// The crowds that are coming at a calendar second: their numbers, and when each began.
+    pub(super) fn coming(&self, at_s: i64) -> impl Iterator<Item = (usize, i64)> {
+        let is_coming = move |event: &calendar::Event| {
+            let there = at(event, at_s);
+            there > 0.0 && there < event.peak
+        };
+        let events = self.list.iter().enumerate();
+        let coming = events.filter(move |(_, event)| is_coming(event));
+        coming.map(|(nth, event)| (nth, event.start_s))
+    }
+
+    /// What comes between two calendar seconds that was announced and is not there yet. Of a crowd
+    /// that is coming, `came` says by its number how many more there are than before it: what falls
+    /// short is believed less, the farther its ramp is.
+    pub(super) fn lift(&self, (from_s, to_s): (i64, i64), came: &[(usize, Came)]) -> f64 {
+        let rise = |(nth, event): (usize, &calendar::Event)| {
+            let rise = (at(event, to_s) - at(event, from_s)).max(0.0);
+            let came = came.iter().find(|(of, _)| *of == nth);
+            rise * came.map_or(1.0, |(_, came)| came.belief(event))
+        };
+        self.list.iter().enumerate().map(rise).sum()
+    }
+}
+
+/// How much of a crowd has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came {
+    /// How many more there are than before it.
+    pub more: f64,
+    /// The calendar second by which they came.
+    pub by_s: i64,
+}
+
+impl Came {
+    /// The share of what is still announced that is believed.
+    fn belief(&self, event: &calendar::Event) -> f64 {
+        let due = at(event, self.by_s);
+        if due <= 0.0 || !self.more.is_finite() {
+            return 1.0;
+        }
+        let short = (1.0 - self.more / due).clamp(0.0, 1.0);
+        1.0 - short * due / event.peak
     }
 }
 
 /// How much of an event is there at a calendar second.
 fn at(event: &calendar::Event, second: i64) -> f64 {
-    let since = second - event.start_s;
+    let since = second.saturating_sub(event.start_s);
     if since < 0 || since > i64::from(event.length_s) {
         return 0.0;
     }
@@ -176,7 +211,7 @@ mod tests {
         };
         let peak = |announced: &Announced, id: &str| {
             let crowds = announced.crowds(id, &time);
-            crowds.lift(T0_S - 1, T0_S + 700)
+            crowds.lift((T0_S - 1, T0_S + 700), &[])
         };
         let first = Announced::new(vec![event(1, T0_MS)], HashMap::new(), usual.clone());
         assert_eq!(peak(&first, "region/DE/demand"), 750.0);
@@ -206,10 +241,38 @@ mod tests {
             (600, 900, 0.0),
             (3500, 3700, 0.0),
         ] {
-            assert_eq!(crowds.lift(T0_S + from, T0_S + to), lift, "{from} to {to}");
+            let between = (T0_S + from, T0_S + to);
+            assert_eq!(crowds.lift(between, &[]), lift, "{from} to {to}");
         }
         let near = crowds.events.next(T0_S - 10).unwrap();
         assert_eq!((near.start_s, near.peak, near.ramp_s), (T0_S, 1000.0, 600));
+    }
+
+    #[test]
+    fn a_crowd_that_falls_short_is_believed_less_the_farther_its_ramp_is() {
+        let time = Time::default();
+        let usual = of(&[("DE", 1.0)]);
+        let announced = Announced::new(vec![event(1, T0_MS)], HashMap::new(), usual);
+        let crowds = announced.crowds("region/DE/demand", &time);
+        let coming = |at_s| crowds.coming(T0_S + at_s).collect::<Vec<_>>();
+        assert_eq!(coming(300), [(0, T0_S)]);
+        for at_s in [-10, 0, 600, 900, 4000] {
+            assert_eq!(coming(at_s), [], "{at_s}");
+        }
+        for (at_s, more, lift) in [
+            (60, 0.0, 900.0 * 0.9),
+            (300, 500.0, 500.0),
+            (300, 9000.0, 500.0),
+            (300, 0.0, 250.0),
+            (300, 250.0, 375.0),
+            (540, 0.0, 10.0),
+            (300, -50.0, 250.0),
+            (300, f64::NAN, 500.0),
+        ] {
+            let by_s = T0_S + at_s;
+            let lifted = crowds.lift((by_s, T0_S + 600), &[(0, Came { more, by_s })]);
+            assert!((lifted - lift).abs() < 1e-9, "{at_s}, {more}: {lifted}");
+        }
     }
 
     #[test]

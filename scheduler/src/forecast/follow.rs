@@ -15,7 +15,7 @@ use models::series::Series;
 use models::train::Learned;
 
 use super::Forecasts;
-use super::announced::{Announced, Crowds, Shares, shares};
+use super::announced::{Announced, Came, Crowds, Shares, shares};
 use super::desk::{Desk, Hints, Row};
 use super::outlook::Outlook;
 use super::shows::{Ended, Shows};
@@ -101,21 +101,22 @@ impl Forecasts {
             }
         }
         if is_stale {
-            self.say_again(work);
+            self.say_again(work)?;
         }
         self.publish(work, newest);
         Ok(())
     }
 
     /// Heeds events and crowds that were not known when forecasts were made.
-    fn say_again(&self, work: &mut Work) {
+    fn say_again(&self, work: &mut Work) -> Result<(), Error> {
         for id in work.wanted.clone() {
             if let Some(last) = work.desk.last(&id) {
                 let crowds = work.announced.crowds(&id, self.time());
-                let hints = self.hints(work, &id, &[last], &crowds);
+                let hints = self.hints(work, &id, &[last], &crowds)?;
                 work.desk.say_again(&id, &hints);
             }
         }
+        Ok(())
     }
 
     /// Chooses what to follow, and looks which shows and events there are.
@@ -158,7 +159,7 @@ impl Forecasts {
         let day = work.clock.day as i64;
         let first = known.map_or(newest - REPLAYED_DAYS * day, |step| step + 1);
         let rows = self.rows(id, first..newest + 1)?;
-        let hints = self.hints(work, id, &rows, &crowds);
+        let hints = self.hints(work, id, &rows, &crowds)?;
         let beside = (&crowds.events, learned, &hints);
         match known {
             Some(_) => work.desk.take(id, &rows, beside),
@@ -193,9 +194,9 @@ impl Forecasts {
     }
 
     /// What is known beside a series at its last step.
-    fn hints(&self, work: &Work, id: &str, rows: &[Row], crowds: &Crowds) -> Hints {
+    fn hints(&self, work: &Work, id: &str, rows: &[Row], crowds: &Crowds) -> Result<Hints, Error> {
         let Some(last) = rows.last() else {
-            return Hints::default();
+            return Ok(Hints::default());
         };
         let from_s = work.clock.second(last.step + 1);
         let step_s = self.time().step_s();
@@ -205,7 +206,8 @@ impl Forecasts {
                 .saturating_mul(step_s)
         };
         let aheads_s = work.desk.aheads().iter().map(seconds);
-        let lift = |ahead_s: u32| crowds.lift(from_s, from_s + i64::from(ahead_s));
+        let came = self.came(work, id, last, crowds)?;
+        let lift = |ahead_s: u32| crowds.lift((from_s, from_s + i64::from(ahead_s)), &came);
         let stream = match Kind::of(id) {
             Some(Kind::Stream) => id
                 .split_once('/')
@@ -216,11 +218,30 @@ impl Forecasts {
             work.shows
                 .expect(stream, (from_s, last.value), aheads_s.clone())
         });
-        Hints {
+        Ok(Hints {
             lifts: aheads_s.map(lift).collect(),
             shows: shows.unwrap_or_default(),
             surge: self.outlook.load().surge(id).is_some(),
-        }
+        })
+    }
+
+    /// How much has come, by a step, of the announced crowds that are coming.
+    fn came(
+        &self,
+        work: &Work,
+        id: &str,
+        last: &Row,
+        crowds: &Crowds,
+    ) -> Result<Vec<(usize, Came)>, Error> {
+        // A mean of the step: all that was due at its beginning should be in it.
+        let by_s = work.clock.second(last.step);
+        let came = crowds.coming(by_s).map(|(nth, start_s)| {
+            let begins = start_s.div_euclid(self.time().step_s().into());
+            let before = self.steps(id, begins - 1..begins)?.at(begins - 1);
+            let more = last.value - before;
+            Ok((nth, Came { more, by_s }))
+        });
+        came.collect()
     }
 
     fn publish(&self, work: &Work, newest: i64) {

@@ -194,6 +194,25 @@ async fn an_event_raises_the_forecast_for_its_time_and_its_regions() {
 }
 
 #[tokio::test]
+async fn a_show_that_falls_short_is_believed_less() {
+    let world = World::new().await;
+    let now = world.now();
+    world.fill(now - 2 * DAY..now);
+    let forecasts = world.forecasts().await;
+    // Half of its ramp is over, a third of it was due before the last step, and nobody has come.
+    let short = Event {
+        start_ms: T0 - 900_000,
+        ramp_s: 1_800,
+        ..event(Some("DE"))
+    };
+    forecasts.announce(short).await.unwrap();
+    advance(&forecasts).await;
+    let expected = forecasts.outlook.load().series[DEMAND].clone();
+    let lift = expected.lanes[1].median - expected.now;
+    assert!((2_600.0..2_800.0).contains(&lift), "{lift}");
+}
+
+#[tokio::test]
 async fn viewers_of_the_next_show_come_from_where_those_of_the_last_came_from() {
     let world = World::new().await;
     let now = world.now();
