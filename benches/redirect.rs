@@ -165,6 +165,8 @@ fn node(id: &str, role: Role, lat: f64, lon: f64) -> Node {
         id: NodeId::parse(id).expect("a name"),
         role,
         relay: None,
+        hub: false,
+        zone: None,
         admin: None,
         place: Place {
             lat,

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transport::{admin, tls};
 
-use crate::node::{MAX_NAME, NodeId, Place, Role};
+use crate::node::{MAX_NAME, NodeId, Place, Role, Zone};
 use crate::time::Time;
 use crate::token;
 
@@ -44,6 +44,11 @@ pub struct NodeConfig {
     /// Where the node stands: viewers are sent to a near one, so set it on every edge.
     /// Left out, the node counts as standing at 0, 0 in the Atlantic.
     pub place: Place,
+    /// The group of nodes near each other that this one belongs to, by any name: `"eu"`.
+    /// Edges of a zone that has a hub (`[edge] hub`) take their streams through it, so that each
+    /// comes from far away once.
+    /// Left out, an edge belongs to the zone of the nearest hub, and a hub to one of its own.
+    pub zone: Option<Zone>,
 }
 
 impl NodeConfig {

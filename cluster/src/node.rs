@@ -88,6 +88,38 @@ impl fmt::Debug for NodeId {
     }
 }
 
+/// A group of nodes with short ways between them, by a name as a [`NodeId`] has one: what comes
+/// from far away comes to it once, through its hub.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String")]
+pub struct Zone(Arc<str>);
+
+impl Zone {
+    /// The zone, if the text is a valid name.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        check_name(text).map(|()| Self(text.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Zone {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::parse(&text)
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.as_str())
+    }
+}
+
 /// What a node does.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -125,6 +157,15 @@ pub struct Place {
     pub name: String,
     /// ISO 3166-1 alpha-2 country code: `"DE"`.
     pub country: Option<String>,
+}
+
+impl Place {
+    /// How far another place is, as the square of the straight line through a globe of radius 1.
+    pub fn chord(&self, other: &Self) -> f64 {
+        let half = |degrees: f64| (degrees.to_radians() / 2.0).sin().powi(2);
+        let across = self.lat.to_radians().cos() * other.lat.to_radians().cos();
+        4.0 * (half(self.lat - other.lat) + across * half(self.lon - other.lon))
+    }
 }
 
 /// A place as written, before its coordinates are checked. Its comments are the operator's page.
@@ -200,6 +241,12 @@ pub struct Node {
     pub public_url: String,
     /// Where other nodes reach its relay: `host:port`.
     pub relay: Option<String>,
+    /// Whether the edges of its zone take streams through it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hub: bool,
+    /// The zone it stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
     /// Where operators reach its admin listener: `host:port`.
     pub admin: Option<String>,
     /// Where it stands.
@@ -208,6 +255,13 @@ pub struct Node {
     pub capacity: Capacity,
     /// The version of Weir that it runs.
     pub version: String,
+}
+
+impl Node {
+    /// Whether edges can take streams through it as their hub.
+    pub fn is_hub(&self) -> bool {
+        self.hub && self.relay.is_some()
+    }
 }
 
 #[cfg(test)]

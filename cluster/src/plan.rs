@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::node::{Node, NodeId};
+use crate::node::{Node, NodeId, Role};
 use crate::stream::StreamKey;
 
 /// A plan's place in the order of all plans: a new leader takes a higher epoch, each change within
@@ -77,12 +77,25 @@ pub struct StreamPlan {
     pub key: StreamKey,
     /// The origin that takes it in.
     pub origin: NodeId,
-    /// Nodes to take it from, best first; the origin when empty.
+    /// Nodes from which all edges take it, best first, where no route says otherwise.
     pub parents: Vec<NodeId>,
+    /// Other ways for some edges, by their first one, each edge in one at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
     /// All streams that a player of this one may switch between, itself among them, whether on air
     /// or not; itself alone when empty. At most [`MAX_RUNGS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rungs: Vec<StreamKey>,
+}
+
+/// From where some edges take a stream.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Route {
+    /// The edges, by id.
+    pub edges: Vec<NodeId>,
+    /// Their parents, best first: to the second one they keep a connection, so that it can take
+    /// over at once. The origin need not be named to be the last resort.
+    pub parents: Vec<NodeId>,
 }
 
 /// Streams that one player may switch between: ladders have three to six, and a session's token
@@ -110,6 +123,7 @@ impl Plan {
         nodes.dedup_by(|a, b| a.node.id == b.node.id);
         streams.sort_by(|a, b| a.key.cmp(&b.key));
         streams.dedup_by(|a, b| a.key == b.key);
+        streams.iter_mut().for_each(StreamPlan::sort);
         kicks.sort_by(|a, b| a.key.cmp(&b.key));
         kicks.dedup_by(|a, b| a.key == b.key);
         Self {
@@ -143,24 +157,99 @@ impl Plan {
         found.is_ok_and(|at| now_ms < self.kicks[at].until_ms)
     }
 
-    /// Nodes to take a stream from, best first and the origin last; those that are down left out.
-    pub fn parents(&self, key: &StreamKey) -> impl Iterator<Item = &Node> {
-        let stream = self.stream(key);
-        let parents = stream.into_iter().flat_map(|s| {
-            let others = s.parents.iter().filter(|id| **id != s.origin);
-            others.chain(std::iter::once(&s.origin))
-        });
-        let states = parents.filter_map(|id| self.node(id));
+    /// Nodes from which the node `here` takes a stream, best first and the origin last; those that
+    /// are down left out. Along first parents no way leads in a circle.
+    ///
+    /// A route that names the node comes first, then the stream's common parents (of which a node
+    /// that is one of them itself takes those behind it), then the hubs of the node's zone.
+    pub fn parents_of(&self, key: &StreamKey, here: &NodeId) -> Vec<&Node> {
+        let Some(stream) = self.stream(key) else {
+            return Vec::new();
+        };
+        let mut parents: Vec<&Node> = match (stream.route_of(here), stream.parents.as_slice()) {
+            (Some(route), _) => self.usable(&route.parents).collect(),
+            (None, []) => self.hubs_of(key, here),
+            (None, common) => {
+                let at = common.iter().position(|id| id == here);
+                self.usable(&common[at.map_or(0, |at| at + 1)..]).collect()
+            }
+        };
+        parents.retain(|node| node.id != *here && node.id != stream.origin);
+        parents.extend(self.usable(std::slice::from_ref(&stream.origin)));
+        parents
+    }
+
+    /// Those of the nodes that are known and not down.
+    fn usable(&self, ids: &[NodeId]) -> impl Iterator<Item = &Node> {
+        let states = ids.iter().filter_map(|id| self.node(id));
         states
             .filter(|state| state.health != Health::Down)
             .map(|state| &state.node)
     }
+
+    /// The hubs through which a node takes a stream, best first: those of its zone that are up, in
+    /// an order that differs from stream to stream; none for a hub.
+    pub fn hubs_of(&self, key: &StreamKey, here: &NodeId) -> Vec<&Node> {
+        let Some(here) = self.node(here).map(|state| &state.node) else {
+            return Vec::new();
+        };
+        let up = self
+            .nodes
+            .iter()
+            .filter(|state| state.health == Health::Up && state.node.is_hub());
+        let up = up.map(|state| &state.node);
+        if here.hub || here.role != Role::Edge {
+            return Vec::new();
+        }
+        let zone = match &here.zone {
+            Some(zone) => Some(zone),
+            None => {
+                let away = |hub: &&Node| hub.place.chord(&here.place);
+                let nearest = up.clone().min_by(|a, b| away(a).total_cmp(&away(b)));
+                match nearest {
+                    Some(Node { zone: None, .. }) => return nearest.into_iter().collect(),
+                    Some(hub) => hub.zone.as_ref(),
+                    None => None,
+                }
+            }
+        };
+        let mut hubs: Vec<&Node> = up
+            .filter(|hub| zone.is_some() && hub.zone.as_ref() == zone)
+            .collect();
+        hubs.sort_by_cached_key(|hub| draw(key, &hub.id));
+        hubs
+    }
+}
+
+impl StreamPlan {
+    /// The route that names the edge.
+    pub fn route_of(&self, edge: &NodeId) -> Option<&Route> {
+        let named = |route: &&Route| route.edges.binary_search(edge).is_ok();
+        self.routes.iter().find(named)
+    }
+
+    fn sort(&mut self) {
+        self.routes.iter_mut().for_each(|route| route.edges.sort());
+        self.routes.sort();
+    }
+}
+
+/// A node's number in a stream's lottery, the same on every node and in every version: FNV-1a, and
+/// SplitMix64's finaliser.
+pub fn draw(key: &StreamKey, node: &NodeId) -> u64 {
+    let bytes = key.as_str().bytes().chain([0]).chain(node.as_str().bytes());
+    let fnv = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::{Capacity, Place, Role};
+    use crate::node::{Capacity, Place, Zone};
 
     fn id(text: &str) -> NodeId {
         NodeId::parse(text).unwrap()
@@ -176,6 +265,8 @@ mod tests {
             role: Role::Edge,
             public_url: format!("http://{name}"),
             relay: Some(format!("{name}:4443")),
+            hub: false,
+            zone: None,
             admin: None,
             place: Place::default(),
             capacity: Capacity::default(),
@@ -190,6 +281,7 @@ mod tests {
             key: key(name),
             origin: id("origin"),
             parents,
+            routes: Vec::new(),
             rungs: Vec::new(),
         }
     }
@@ -268,26 +360,123 @@ mod tests {
         assert!(!plan.is_kicked(&key("live/y"), 99));
     }
 
+    fn names<'a>(plan: &'a Plan, stream: &str, here: &str) -> Vec<&'a str> {
+        let parents = plan.parents_of(&key(stream), &id(here));
+        parents.iter().map(|node| node.id.as_str()).collect()
+    }
+
     #[test]
     fn parents_are_best_first_origin_last_and_alive() {
         let plan = plan();
-        let names = |name| {
-            plan.parents(&key(name))
-                .map(|n| n.id.as_str())
-                .collect::<Vec<_>>()
+        assert_eq!(names(&plan, "live/y", "c"), ["a", "origin"]);
+        assert_eq!(names(&plan, "live/y", "a"), ["origin"]);
+        assert_eq!(names(&plan, "live/x", "c"), ["origin"]);
+        assert!(names(&plan, "live/z", "c").is_empty());
+    }
+
+    /// Two zones: `eu` of two hubs, and a hub that stands alone on the other side.
+    fn zoned() -> Plan {
+        let place = |name: &str, zone: Option<&str>, hub, lon| {
+            let mut state = node(name, Health::Up);
+            (state.node.hub, state.node.place.lon) = (hub, lon);
+            state.node.zone = zone.map(|zone| Zone::parse(zone).unwrap());
+            state
         };
-        assert_eq!(names("live/y"), ["a", "origin"]);
-        assert_eq!(names("live/x"), ["origin"]);
-        assert!(names("live/z").is_empty());
+        let mut origin = place("origin", None, false, 100.0);
+        origin.node.role = Role::Origin;
+        let nodes = vec![
+            origin,
+            place("h1", Some("eu"), true, 0.0),
+            place("h2", Some("eu"), true, 0.0),
+            place("alone", None, true, 180.0),
+            place("e1", Some("eu"), false, 0.0),
+            place("near", None, false, 10.0),
+            place("far", None, false, -170.0),
+            place("asia", Some("as"), false, 150.0),
+        ];
+        let streams = (0..64).map(|n| stream(&format!("live/{n}"), &[])).collect();
+        Plan::new(Mark::default(), nodes, streams, Vec::new())
+    }
+
+    #[test]
+    fn without_a_route_a_zone_takes_a_stream_through_one_of_its_hubs() {
+        let mut plan = zoned();
+        let rows: [(&str, &[&str]); 5] = [
+            ("h1", &["origin"]),
+            ("alone", &["origin"]),
+            ("far", &["alone", "origin"]),
+            ("asia", &["origin"]),
+            ("origin", &["origin"]),
+        ];
+        for (here, expect) in rows {
+            assert_eq!(names(&plan, "live/1", here), expect, "{here}");
+        }
+        let first = |plan: &Plan, n: usize| names(plan, &format!("live/{n}"), "e1")[0].to_owned();
+        let by_first = (0..64).filter(|&n| first(&plan, n) == "h1").count();
+        assert!((16..48).contains(&by_first), "{by_first}");
+        for n in 0..64 {
+            let (e1, near) = ("e1", "near");
+            let stream = format!("live/{n}");
+            assert_eq!(names(&plan, &stream, e1), names(&plan, &stream, near));
+            assert_eq!(
+                names(&plan, &stream, e1).len(),
+                3,
+                "the other hub stands by"
+            );
+        }
+        for state in &mut plan.nodes {
+            if state.node.id.as_str() == "h1" {
+                state.health = Health::Draining;
+            }
+        }
+        assert_eq!(names(&plan, "live/1", "e1"), ["h2", "origin"]);
+    }
+
+    #[test]
+    fn a_route_goes_before_all_else() {
+        let mut zoned = zoned();
+        let route = |edges: &[&str], parents: &[&str]| Route {
+            edges: edges.iter().map(|edge| id(edge)).collect(),
+            parents: parents.iter().map(|parent| id(parent)).collect(),
+        };
+        zoned.streams[0].routes = vec![
+            route(&["near", "e1"], &["far", "gone", "h2", "e1"]),
+            route(&["far"], &["origin"]),
+        ];
+        let json = serde_json::to_string(&zoned).unwrap();
+        let plan: Plan = serde_json::from_str(&json).unwrap();
+        let stream = plan.streams[0].key.clone();
+        assert_eq!(names(&plan, stream.as_str(), "e1"), ["far", "h2", "origin"]);
+        assert_eq!(names(&plan, stream.as_str(), "far"), ["origin"]);
+        let none = plan.streams[1].clone();
+        assert!(!serde_json::to_string(&none).unwrap().contains("routes"));
     }
 
     #[test]
     fn a_plan_stays_small() {
         let streams = (0..10_000).map(|i| stream(&format!("live/stream-{i}"), &["hub-1"]));
-        let nodes = (0..500)
-            .map(|i| node(&format!("edge-{i}"), Health::Up))
-            .collect();
-        let plan = Plan::new(Mark::default(), nodes, streams.collect(), Vec::new());
+        let nodes = || {
+            (0..500)
+                .map(|i| node(&format!("edge-{i}"), Health::Up))
+                .collect()
+        };
+        let plan = Plan::new(Mark::default(), nodes(), streams.collect(), Vec::new());
         assert!(serde_json::to_vec(&plan).unwrap().len() < 1 << 20);
+        // Ways of their own for six edges of each stream.
+        let routed = |i: usize| {
+            let edge = |n: usize| id(&format!("edge-{}", (7 * i + n) % 500));
+            let route = |n| Route {
+                edges: (n..n + 3).map(edge).collect(),
+                parents: vec![edge(100 + n), edge(200 + n)],
+            };
+            StreamPlan {
+                routes: vec![route(0), route(10)],
+                ..stream(&format!("live/stream-{i}"), &[])
+            }
+        };
+        let streams = (0..10_000).map(routed).collect();
+        let plan = Plan::new(Mark::default(), nodes(), streams, Vec::new());
+        let bytes = serde_json::to_vec(&plan).unwrap().len();
+        assert!(bytes < 3 << 20, "{bytes}");
     }
 }

@@ -239,6 +239,8 @@ mod tests {
             role: Role::Edge,
             public_url: "http://127.0.0.1:8080".into(),
             relay: None,
+            hub: false,
+            zone: None,
             admin: None,
             place: Place::default(),
             capacity: Capacity::default(),

@@ -132,6 +132,8 @@ mod tests {
             role,
             public_url: format!("http://{name}.example"),
             relay: None,
+            hub: false,
+            zone: None,
             admin: None,
             place: Place::default(),
             capacity: Capacity::default(),

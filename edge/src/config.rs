@@ -32,6 +32,10 @@ pub struct Config {
     /// The `host:port` by which other nodes reach `relay_listen`.
     /// Left out, this edge takes streams but is not offered as a parent to others.
     pub relay_public: Option<String>,
+    /// Whether this edge is the hub of its zone (`[node] zone`): the zone's other edges take their
+    /// streams through it. It needs `relay_public`. A zone may have several: each stream goes
+    /// through one of them, and another one stands by.
+    pub hub: bool,
     /// Where to take streams from when no scheduler said so, as `host:port` of relay listeners:
     /// tried in this order.
     pub parents: Vec<String>,
@@ -204,6 +208,7 @@ impl Default for Config {
             tls: None,
             relay_listen: (Ipv6Addr::UNSPECIFIED, 7002).into(),
             relay_public: None,
+            hub: false,
             parents: Vec::new(),
             capacity: Capacity::default(),
             // One address may be a carrier's NAT with many viewers behind it.
@@ -281,6 +286,10 @@ impl Config {
             queue,
             close_after,
         } = self.slow;
+        ensure!(
+            !self.hub || self.relay_public.is_some(),
+            "[edge] hub needs relay_public: other edges are to reach it there"
+        );
         ensure!(
             skip_after.get() >= SHORTEST_SKIP,
             "[edge.slow] skip_after must be at least 100ms"

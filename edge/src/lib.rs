@@ -393,6 +393,8 @@ fn describe(config: &Config, common: &Common, id: &NodeId, addrs: Addrs) -> Node
         role: Role::Edge,
         public_url: config.viewers_url(addrs.public),
         relay: config.relay_public.clone(),
+        hub: config.hub,
+        zone: common.node.zone.clone(),
         admin: Some(format!("http://{}", addrs.admin)),
         place: common.node.place.clone(),
         capacity: config.capacity.into(),

@@ -227,6 +227,8 @@ fn describe(config: &Config, common: &Common, id: &NodeId, addrs: Addrs) -> Node
         role: Role::Origin,
         public_url: config.public_url(addrs.rtmp),
         relay: Some(config.relay_public(addrs.relay)),
+        hub: false,
+        zone: common.node.zone.clone(),
         admin: Some(format!("http://{}", addrs.admin)),
         place: common.node.place.clone(),
         capacity: Capacity::default(),

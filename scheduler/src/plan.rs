@@ -24,6 +24,7 @@ pub fn plan<'a>(
         key: record.key.clone(),
         origin: record.origin.clone(),
         parents: Vec::new(),
+        routes: Vec::new(),
         rungs: ladders.get(&record.key).cloned().unwrap_or_default(),
     };
     let lists = (

@@ -23,6 +23,8 @@ pub(super) fn sample() -> Sample {
         role: Role::Edge,
         public_url: "http://127.0.0.1:8080".into(),
         relay: None,
+        hub: false,
+        zone: None,
         admin: None,
         place: Place::default(),
         capacity: Capacity::default(),

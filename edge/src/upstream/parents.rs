@@ -29,14 +29,7 @@ pub(super) fn candidates(
     here: &NodeId,
     configured: &[String],
 ) -> Vec<String> {
-    let others = |node: &&cluster::node::Node| node.id != *here;
-    let planned: Vec<_> = plan.parents(stream).collect();
-    // A node that is a parent itself takes the stream only from those behind it, in the end the origin.
-    let behind = planned
-        .iter()
-        .position(|node| node.id == *here)
-        .map_or(0, |at| at + 1);
-    let planned = planned[behind..].iter().copied();
+    let planned = plan.parents_of(stream, here).into_iter();
     let up = plan
         .nodes
         .iter()
@@ -46,7 +39,6 @@ pub(super) fn candidates(
         .filter(|node| node.role == Role::Origin);
     let relays = |node: &cluster::node::Node| node.relay.clone();
     let all = planned
-        .filter(others)
         .filter_map(relays)
         .chain(configured.iter().cloned())
         .chain(origins.filter_map(relays));
@@ -246,6 +238,8 @@ mod tests {
             role,
             public_url: String::new(),
             relay: Some(format!("{name}:7002")),
+            hub: false,
+            zone: None,
             admin: None,
             place: Place::default(),
             capacity: Capacity::default(),
@@ -260,6 +254,7 @@ mod tests {
             key: key.clone(),
             origin: id("o1"),
             parents: parents.iter().map(|parent| id(parent)).collect(),
+            routes: Vec::new(),
             rungs: Vec::new(),
         };
         let nodes = vec![

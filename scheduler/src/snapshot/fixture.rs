@@ -24,6 +24,8 @@ pub(crate) fn sample(id: &str, role: Role, (lat, lon): City) -> Sample {
         role,
         public_url: format!("https://{id}.example.com"),
         relay: Some(format!("{id}:4443")),
+        hub: false,
+        zone: None,
         admin: None,
         place: Place {
             lat,
