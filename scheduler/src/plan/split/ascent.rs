@@ -1,0 +1,438 @@
+//! Sans-IO: Newton's method on the prices of the smoothed problem, with its line search.
+//!
+//! At a temperature the dual is smooth and concave but for two kinks an edge, at price 0 and where
+//! it goes beyond its level; a price that rests in a kink is left out of the step. Its curvature is
+//! that of a graph in which regions tie edges to one another, so that conjugate gradients find the
+//! way of prices that must move together, which single steps of each would take long for.
+
+use super::{LARGEST, Problem, Split, Supply, soft_minimum};
+
+/// The prices on their way up, the loads that they cause, and the best found so far.
+pub(super) struct Ascent<'a> {
+    problem: &'a Problem,
+    demand: Vec<f64>,
+    supplies: Vec<Supply>,
+    /// Of a bit above a limit: no less than any detour that avoids it.
+    deterrent: f64,
+    prices: Vec<f64>,
+    shares: Vec<f64>,
+    loads: Vec<f64>,
+    /// By edge, how far its price is above one that some region would take.
+    aloof: Vec<f64>,
+    /// What the smoothed dual came to at these prices.
+    value: f64,
+    ties: Ties,
+    /// Bits per second without a usable offer.
+    unserved: f64,
+    pub(super) best: Split,
+}
+
+/// How far one step came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Whole,
+    Part,
+    None,
+}
+
+impl<'a> Ascent<'a> {
+    pub(super) fn new(problem: &'a Problem, start: Option<&[f64]>) -> Self {
+        let edges = problem.supplies.len();
+        let supplies: Vec<Supply> = problem.supplies.iter().map(Supply::clean).collect();
+        let dearest = supplies.iter().fold(0.0, |most: f64, s| most.max(s.beyond));
+        let deterrent = DETERRENT * (problem.mean_cost() + dearest);
+        let given = |edge: usize| start.and_then(|prices| prices.get(edge)).copied();
+        let prices = (0..edges)
+            .map(|edge| given(edge).filter(|price| price.is_finite()).unwrap_or(0.0))
+            .zip(&supplies)
+            .map(|(price, supply)| price.clamp(0.0, supply.roof(deterrent)))
+            .collect();
+        Self {
+            problem,
+            demand: (0..problem.demand.len())
+                .map(|r| problem.demand_of(r))
+                .collect(),
+            supplies,
+            deterrent,
+            prices,
+            shares: vec![0.0; problem.offers.len()],
+            loads: vec![0.0; edges],
+            aloof: vec![0.0; edges],
+            value: f64::NEG_INFINITY,
+            ties: Ties::default(),
+            unserved: 0.0,
+            best: Split {
+                cost: f64::INFINITY,
+                bound: f64::NEG_INFINITY,
+                overload: f64::INFINITY,
+                ..Split::default()
+            },
+        }
+    }
+
+    pub(super) fn is_served(&self) -> bool {
+        self.best.overload <= self.unserved
+    }
+
+    /// Lets every region choose, sums up what that costs, and keeps it when nothing was better.
+    pub(super) fn choose(&mut self, tau: f64) {
+        self.loads.fill(0.0);
+        self.aloof.fill(f64::INFINITY);
+        self.ties.clear();
+        self.unserved = 0.0;
+        let (mut network, mut bound, mut smoothed) = (0.0, 0.0, 0.0);
+        for (region, demand) in self.demand.iter().enumerate() {
+            let range = self.problem.offers_of(region);
+            let offers = &self.problem.offers[range.clone()];
+            let shares = &mut self.shares[range];
+            let Some((least, soft)) =
+                soft_minimum(offers, &self.prices, &self.supplies, tau, shares)
+            else {
+                self.unserved += demand;
+                continue;
+            };
+            bound += demand * least;
+            smoothed += demand * soft;
+            for (share, offer) in shares.iter().zip(offers) {
+                let edge = offer.edge as usize;
+                if *share > 0.0 {
+                    network += demand * share * offer.cost;
+                    self.loads[edge] += demand * share;
+                } else if let Some(aloof) = self.aloof.get_mut(edge) {
+                    *aloof = aloof.min(offer.cost + self.prices[edge] - least);
+                }
+            }
+            self.ties.push(
+                *demand,
+                offers.iter().map(|o| o.edge).zip(shares.iter().copied()),
+            );
+        }
+        let (mut cost, mut overload) = (network, self.unserved);
+        for ((supply, load), price) in self.supplies.iter().zip(&self.loads).zip(&self.prices) {
+            let over = (load - supply.limit).max(0.0);
+            let paid = (load.min(supply.limit) - supply.level).max(0.0);
+            cost += supply.beyond * paid + self.deterrent * over;
+            overload += over;
+            bound += supply.worth(*price);
+            smoothed += supply.aim().worth(*price);
+        }
+        self.value = smoothed;
+        self.best.bound = self.best.bound.max(bound);
+        let best = (self.best.overload, self.best.cost);
+        if overload < best.0 || (overload == best.0 && cost < best.1) {
+            self.best.cost = cost;
+            self.best.overload = overload;
+            self.best.tau = tau;
+            self.best.prices.clone_from(&self.prices);
+        }
+    }
+
+    /// One step of Newton's, shortened until the smoothed dual does not fall.
+    pub(super) fn climb(&mut self, tau: f64) -> Progress {
+        let (before, value) = (self.prices.clone(), self.value);
+        let way = self.way(tau);
+        let mut part = 1.0;
+        for _ in 0..SHORTENINGS {
+            self.best.rounds += 1;
+            for (edge, price) in self.prices.iter_mut().enumerate() {
+                let moved = before[edge] + part * way[edge];
+                let supply = &self.supplies[edge];
+                *price = supply.between_kinks(before[edge], moved, self.deterrent);
+            }
+            self.choose(tau);
+            if self.value >= value {
+                return if part < 1.0 {
+                    Progress::Part
+                } else {
+                    Progress::Whole
+                };
+            }
+            part *= SHORTER;
+        }
+        self.prices = before;
+        self.choose(tau);
+        self.settle(tau, value)
+    }
+
+    /// Where Newton's step leads; a price leaves a kink only to the side that it is pulled to.
+    fn way(&self, tau: f64) -> Vec<f64> {
+        let edges = 0..self.prices.len();
+        let mut pull: Vec<f64> = edges.clone().map(|edge| self.pull(edge)).collect();
+        let stiffness: Vec<f64> = edges.map(|edge| self.stiffness(edge, tau)).collect();
+        let mut way = Vec::new();
+        for _ in 0..UNPINNINGS {
+            way = self.ties.solve(&pull, &stiffness, tau);
+            let mut any = false;
+            for (edge, price) in self.prices.iter().enumerate() {
+                if self.loads[edge] == 0.0 && self.aloof[edge] < LARGEST {
+                    way[edge] = NEARLY * tau - self.aloof[edge];
+                }
+                let in_kink = *price == 0.0 || *price == self.supplies[edge].beyond;
+                if in_kink && way[edge] * pull[edge] < 0.0 {
+                    (pull[edge], way[edge], any) = (0.0, 0.0, true);
+                }
+            }
+            if !any {
+                break;
+            }
+        }
+        way
+    }
+
+    /// Moves each price to where its edge would be in balance if no region made up for it: a step
+    /// too short, but one that never lowers the smoothed dual.
+    fn settle(&mut self, tau: f64, value: f64) -> Progress {
+        self.best.rounds += 1;
+        for (edge, price) in self.prices.iter_mut().enumerate() {
+            let (aim, load) = (self.supplies[edge].aim(), self.loads[edge]);
+            let reach = |room: f64| *price + tau * libm::log(load / room).max(-FURTHEST);
+            let to = if load > 0.0 {
+                reach(aim.level).min(aim.beyond).max(reach(aim.limit))
+            } else {
+                *price - tau * FURTHEST
+            };
+            *price = to.clamp(0.0, aim.roof(self.deterrent));
+        }
+        self.choose(tau);
+        if self.value > value + LEAST_GAIN * value.abs() {
+            Progress::Part
+        } else {
+            Progress::None
+        }
+    }
+
+    /// How much more comes to an edge than its price makes room for; 0 at rest in a kink.
+    fn pull(&self, edge: usize) -> f64 {
+        let (aim, load, price) = (
+            self.supplies[edge].aim(),
+            self.loads[edge],
+            self.prices[edge],
+        );
+        let (least, most) = aim.room_at(price);
+        let roof = aim.roof(self.deterrent);
+        if load > most && price < roof {
+            load - most
+        } else if load < least && price > 0.0 {
+            load - least
+        } else {
+            0.0
+        }
+    }
+
+    /// What resists a price of its own accord: keeps the step of an edge without rivals finite.
+    fn stiffness(&self, edge: usize, tau: f64) -> f64 {
+        let (aim, load) = (self.supplies[edge].aim(), self.loads[edge]);
+        let (least, _) = aim.room_at(self.prices[edge]);
+        let missing = (least.min(f64::MAX) - load).max(0.0);
+        (STIFFNESS * load + STIFFNESS_EMPTY * missing) / tau
+    }
+
+    pub(super) fn finish(mut self) -> Split {
+        let mut best = std::mem::take(&mut self.best);
+        self.prices.clone_from(&best.prices);
+        if best.cost.is_finite() {
+            self.choose(best.tau);
+        }
+        // They may meet in exact arithmetic, and rounding must not let them cross.
+        best.bound = best.bound.min(best.cost);
+        best.shares = self.shares;
+        best.loads = self.loads;
+        best
+    }
+}
+
+/// How regions with a choice tie their edges to one another.
+#[derive(Default)]
+struct Ties {
+    /// Demand, and where its shares end.
+    regions: Vec<(f64, u32)>,
+    shares: Vec<(u32, f64)>,
+}
+
+impl Ties {
+    fn clear(&mut self) {
+        self.regions.clear();
+        self.shares.clear();
+    }
+
+    fn push(&mut self, demand: f64, shares: impl Iterator<Item = (u32, f64)>) {
+        let from = self.shares.len();
+        self.shares
+            .extend(shares.filter(|(_, share)| *share > UNTIED));
+        if self.shares.len() > from + 1 && demand > 0.0 {
+            self.regions.push((demand, self.shares.len() as u32));
+        } else {
+            self.shares.truncate(from);
+        }
+    }
+
+    /// The way of prices that takes the pulls away, by conjugate gradients; none where none pulls.
+    fn solve(&self, pull: &[f64], stiffness: &[f64], tau: f64) -> Vec<f64> {
+        let free: Vec<bool> = pull.iter().map(|pull| *pull != 0.0).collect();
+        let mut diagonal: Vec<f64> = stiffness.iter().map(|s| s.max(f64::MIN_POSITIVE)).collect();
+        self.each(|demand, shares| {
+            for (edge, share) in shares {
+                diagonal[*edge as usize] += demand * share * (1.0 - share) / tau;
+            }
+        });
+        let mut way = vec![0.0; pull.len()];
+        let mut rest = pull.to_vec();
+        let mut heading: Vec<f64> = rest.iter().zip(&diagonal).map(|(r, d)| r / d).collect();
+        let mut left = product(&rest, &heading);
+        let enough = left * ENOUGH;
+        for _ in 0..CONJUGATES {
+            if left <= enough || left <= 0.0 {
+                break;
+            }
+            let bent = self.bend(&heading, stiffness, &free, tau);
+            let length = left / product(&heading, &bent);
+            if !length.is_finite() {
+                break;
+            }
+            for edge in 0..way.len() {
+                way[edge] += length * heading[edge];
+                rest[edge] -= length * bent[edge];
+            }
+            let scaled: Vec<f64> = rest.iter().zip(&diagonal).map(|(r, d)| r / d).collect();
+            let now = product(&rest, &scaled);
+            for (heading, scaled) in heading.iter_mut().zip(&scaled) {
+                *heading = scaled + now / left * *heading;
+            }
+            left = now;
+        }
+        way
+    }
+
+    /// The curvature times `heading`, of the free edges alone.
+    fn bend(&self, heading: &[f64], stiffness: &[f64], free: &[bool], tau: f64) -> Vec<f64> {
+        let mut bent: Vec<f64> = heading.iter().zip(stiffness).map(|(h, s)| h * s).collect();
+        self.each(|demand, shares| {
+            let mean: f64 = shares
+                .iter()
+                .map(|(edge, w)| w * heading[*edge as usize])
+                .sum();
+            for (edge, share) in shares {
+                let apart = heading[*edge as usize] - mean;
+                bent[*edge as usize] += demand * share * apart / tau;
+            }
+        });
+        bent.iter_mut()
+            .zip(free)
+            .filter(|(_, free)| !**free)
+            .for_each(|(bent, _)| *bent = 0.0);
+        bent
+    }
+
+    fn each(&self, mut visit: impl FnMut(f64, &[(u32, f64)])) {
+        let mut from = 0;
+        for (demand, end) in &self.regions {
+            visit(*demand, &self.shares[from..*end as usize]);
+            from = *end as usize;
+        }
+    }
+}
+
+fn product(left: &[f64], right: &[f64]) -> f64 {
+    left.iter()
+        .zip(right)
+        .map(|(left, right)| left * right)
+        .sum()
+}
+
+impl Supply {
+    /// With a level within the limit, and numbers of which sums are finite.
+    fn clean(&self) -> Self {
+        if !self.is_usable() {
+            return Self {
+                level: 0.0,
+                beyond: 0.0,
+                limit: 0.0,
+                weight: 0.0,
+            };
+        }
+        let sane = |room: f64| if room < LARGEST { room } else { f64::INFINITY };
+        Self {
+            level: sane(self.level.min(self.limit)),
+            beyond: self.beyond.min(LARGEST.sqrt()),
+            limit: sane(self.limit),
+            ..*self
+        }
+    }
+
+    /// What prices aim at: so that what they miss by stays within the room.
+    fn aim(&self) -> Self {
+        Self {
+            level: self.level * MARGIN,
+            limit: self.limit * MARGIN,
+            ..*self
+        }
+    }
+
+    /// The highest price that still says something.
+    fn roof(&self, deterrent: f64) -> f64 {
+        if self.level == f64::INFINITY {
+            0.0
+        } else if self.limit == f64::INFINITY {
+            self.beyond
+        } else {
+            deterrent
+        }
+    }
+
+    /// The loads between which a price is at rest.
+    fn room_at(&self, price: f64) -> (f64, f64) {
+        if price < self.beyond {
+            (self.level, self.level)
+        } else if price > self.beyond {
+            (self.limit, self.limit)
+        } else {
+            (self.level, self.limit)
+        }
+    }
+
+    /// A price on its way stops at what it would pass: 0, the price beyond the level, the roof.
+    fn between_kinks(&self, from: f64, to: f64, deterrent: f64) -> f64 {
+        let passes =
+            (from < self.beyond && to > self.beyond) || (from > self.beyond && to < self.beyond);
+        let to = if passes { self.beyond } else { to };
+        to.clamp(0.0, self.roof(deterrent))
+    }
+
+    /// What the edge's room adds to the bound at a price: the least over all loads of what lies
+    /// beyond the level costs, less what the price takes in.
+    fn worth(&self, price: f64) -> f64 {
+        if price <= 0.0 || self.level == f64::INFINITY {
+            0.0
+        } else if price <= self.beyond {
+            -price * self.level
+        } else {
+            self.beyond * (self.limit - self.level) - price * self.limit
+        }
+    }
+}
+
+/// Overload costs this many times what the dearest edge and the mean offer do.
+const DETERRENT: f64 = 100.0;
+/// Part of an edge's room that prices aim at.
+const MARGIN: f64 = 0.999;
+/// Of a load, so that a step stays finite where nothing else resists it.
+const STIFFNESS: f64 = 1e-3;
+/// Of what an edge lacks: the price of an empty one falls by so many temperatures a step.
+const STIFFNESS_EMPTY: f64 = 0.2;
+/// Shares below this tie nothing.
+const UNTIED: f64 = 1e-6;
+/// Steps of conjugate gradients, and the part of the pull's square at which they end.
+const CONJUGATES: u32 = 40;
+const ENOUGH: f64 = 1e-3;
+/// The price of an edge to which nothing comes falls to so many temperatures above one that a region
+/// would take.
+const NEARLY: f64 = 3.0;
+/// Temperatures by which the price of an edge falls to which nothing comes.
+const FURTHEST: f64 = 5.0;
+/// What a step must raise the smoothed dual by, as a part of it, to be worth another.
+const LEAST_GAIN: f64 = 1e-7;
+/// How often a step is sought again without the prices that it would take the wrong way.
+const UNPINNINGS: u32 = 4;
+/// How often a step is shortened, and to which part.
+const SHORTENINGS: u32 = 6;
+const SHORTER: f64 = 0.3;
