@@ -16,6 +16,7 @@ pub mod steering;
 pub mod geo;
 pub mod glob;
 pub mod policy;
+pub mod price;
 pub mod sticky;
 pub mod redirect;
 pub mod explain;

@@ -3,6 +3,7 @@
 //! The revision moves only when the content does, so that nodes fetch nothing new from a quiet
 //! cluster. Streams are taken straight from their origin: the parents' list stays empty.
 
+pub mod billing;
 pub mod split;
 
 use cluster::plan::{Kick, Mark, NodeState, Plan, StreamPlan};

@@ -72,7 +72,7 @@ impl Split {
     /// How far the cost may lie above the least possible, as a share of it.
     pub fn gap(&self) -> f64 {
         if self.cost > self.bound {
-            (self.cost - self.bound) / self.bound.abs().max(f64::MIN_POSITIVE)
+            (self.cost - self.bound) / self.cost.abs().max(self.bound.abs())
         } else {
             0.0
         }
@@ -84,9 +84,10 @@ impl Split {
 pub struct Effort {
     /// The most times the prices are moved.
     pub rounds: u32,
-    /// Temperature of the answer, as a share of the mean cost of an offer.
+    /// The lowest temperature, as a share of the mean cost of an offer.
     pub tau: f64,
-    /// Temperature to begin with, in multiples of that of the answer.
+    /// The temperature to begin with, in multiples of the lowest, were the price beyond levels part
+    /// of the mean cost.
     pub heat: f64,
     /// What remains of the heat after a round.
     pub cooling: f64,
@@ -179,18 +180,20 @@ const LARGEST: f64 = 1e30;
 ///
 /// `start` are prices by edge found for a similar problem before.
 pub fn split(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> Split {
-    let answer = effort.tau.max(f64::EPSILON) * problem.mean_cost();
-    let mut tau = answer * effort.heat.max(1.0);
+    let unit = effort.tau.max(f64::EPSILON);
+    let answer = unit * problem.mean_cost();
     let mut ascent = Ascent::new(problem, start);
+    let cool = unit * ascent.scale;
+    let mut tau = cool * effort.heat.max(1.0);
     ascent.choose(tau);
-    while ascent.best.rounds < effort.rounds {
-        let close = ascent.is_served() && ascent.best.gap() <= effort.gap;
-        if close && tau <= answer {
-            break;
-        }
+    while ascent.best.rounds < effort.rounds && !(tau <= cool && ascent.is_close(effort.gap)) {
         let progress = ascent.climb(tau);
         if tau > answer && progress != Progress::Part {
+            let hot = tau > cool;
             tau = (tau * effort.cooling).max(answer);
+            if hot && tau <= cool {
+                ascent.forget();
+            }
             ascent.choose(tau);
         } else if progress == Progress::None {
             break;

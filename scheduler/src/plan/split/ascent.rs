@@ -14,6 +14,8 @@ pub(super) struct Ascent<'a> {
     supplies: Vec<Supply>,
     /// Of a bit above a limit: no less than any detour that avoids it.
     deterrent: f64,
+    /// What prices turn on: a mean offer, and the mean price beyond a level.
+    pub(super) scale: f64,
     prices: Vec<f64>,
     shares: Vec<f64>,
     loads: Vec<f64>,
@@ -52,6 +54,7 @@ impl<'a> Ascent<'a> {
             demand: (0..problem.demand.len())
                 .map(|r| problem.demand_of(r))
                 .collect(),
+            scale: problem.mean_cost() + mean_beyond(&supplies),
             supplies,
             deterrent,
             prices,
@@ -70,8 +73,17 @@ impl<'a> Ascent<'a> {
         }
     }
 
-    pub(super) fn is_served(&self) -> bool {
+    /// Whether nothing overflows and the cost is within this part of the bound; of a small part of
+    /// what prices turn on, where next to nothing costs anything.
+    pub(super) fn is_close(&self, gap: f64) -> bool {
+        let least = FLOOR * self.scale * self.demand.iter().sum::<f64>();
         self.best.overload <= self.unserved
+            && self.best.cost - self.best.bound <= gap * self.best.cost.abs().max(least)
+    }
+
+    /// Lets splits at higher temperatures go: they can be cheap by chance, at prices that say little.
+    pub(super) fn forget(&mut self) {
+        (self.best.overload, self.best.cost) = (f64::INFINITY, f64::INFINITY);
     }
 
     /// Lets every region choose, sums up what that costs, and keeps it when nothing was better.
@@ -164,8 +176,8 @@ impl<'a> Ascent<'a> {
             way = self.ties.solve(&pull, &stiffness, tau);
             let mut any = false;
             for (edge, price) in self.prices.iter().enumerate() {
-                if self.loads[edge] == 0.0 && self.aloof[edge] < LARGEST {
-                    way[edge] = NEARLY * tau - self.aloof[edge];
+                if self.loads[edge] == 0.0 {
+                    way[edge] = (NEARLY * tau - self.aloof[edge]).max(-price);
                 }
                 let in_kink = *price == 0.0 || *price == self.supplies[edge].beyond;
                 if in_kink && way[edge] * pull[edge] < 0.0 {
@@ -332,6 +344,15 @@ impl Ties {
     }
 }
 
+fn mean_beyond(supplies: &[Supply]) -> f64 {
+    let beyond = supplies
+        .iter()
+        .filter(|it| it.level < it.limit)
+        .map(|it| it.beyond);
+    let (sum, count) = beyond.fold((0.0, 0.0), |(sum, count), it| (sum + it, count + 1.0));
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
 fn product(left: &[f64], right: &[f64]) -> f64 {
     left.iter()
         .zip(right)
@@ -413,6 +434,8 @@ impl Supply {
 
 /// Overload costs this many times what the dearest edge and the mean offer do.
 const DETERRENT: f64 = 100.0;
+/// Costs below this part of the scale are as good as none.
+const FLOOR: f64 = 0.1;
 /// Part of an edge's room that prices aim at.
 const MARGIN: f64 = 0.999;
 /// Of a load, so that a step stays finite where nothing else resists it.
@@ -424,8 +447,8 @@ const UNTIED: f64 = 1e-6;
 /// Steps of conjugate gradients, and the part of the pull's square at which they end.
 const CONJUGATES: u32 = 40;
 const ENOUGH: f64 = 1e-3;
-/// The price of an edge to which nothing comes falls to so many temperatures above one that a region
-/// would take.
+/// The price of an edge to which nothing comes falls to so many temperatures above one that some
+/// region would take.
 const NEARLY: f64 = 3.0;
 /// Temperatures by which the price of an edge falls to which nothing comes.
 const FURTHEST: f64 = 5.0;
