@@ -26,7 +26,7 @@ use scheduler::{
     geo::{self, Geo},
     meter::Meter,
     redirect::{Redirector, Request, address::Proxies},
-    snapshot::{Policy, mix},
+    snapshot::mix,
     sticky::Sticky,
 };
 use std::{
@@ -113,7 +113,6 @@ fn best_rate(mut work: impl FnMut(u64)) -> f64 {
 
 fn redirector(edges: usize, databases: Vec<std::path::PathBuf>) -> Redirector {
     let mut registry = Registry::new(
-        Policy::default(),
         Plan::default(),
         Default::default(),
         vec![],

@@ -31,8 +31,8 @@ pub struct Config {
     pub edge: edge::Config,
     /// Read by `weir scheduler`: collects samples, plans, and sends viewers to edges.
     pub scheduler: scheduler::Config,
-    /// Read by `weir scheduler`: streams that are rungs of one another, in as many tables
-    /// `[[stream]]` as there are such groups.
+    /// Read by `weir scheduler`: streams that are rungs of one another or have labels, in as many
+    /// tables `[[stream]]` as there are such.
     pub stream: Vec<scheduler::config::Stream>,
     /// Read by `weir scheduler`: how an address becomes a place.
     pub geo: scheduler::geo::Config,
@@ -59,7 +59,7 @@ impl Config {
         // Deserialised from text again, so that an error points at its line; values are quoted as they stand.
         let filled = toml::to_string(&value).context("a table that was read can be written")?;
         let config: Self = toml::from_str(&filled).map_err(|error| explain(error.message()))?;
-        scheduler::config::ladders(&config.stream)?;
+        scheduler::config::streams(&config.stream)?;
         config.time.check()?;
         Ok(config)
     }

@@ -1,5 +1,6 @@
 //! The `[scheduler]` table of the configuration file; its comments are the operator's page.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use transport::config::Duration;
 
 use crate::forecast;
 use crate::history;
-use crate::snapshot::{Ladders, Policy};
+use crate::snapshot::{Labels, Ladders};
 use crate::sticky;
 
 /// `[scheduler]`: where viewers and nodes reach it, and how it chooses.
@@ -36,11 +37,6 @@ pub struct Config {
     pub history: history::Config,
     /// What is expected of demand and load, learned from the history.
     pub forecast: forecast::Config,
-    /// Edges whose estimated round-trip time is within this of the nearest usable one count as
-    /// equally near; among them the load decides. 1 ms is about 50 km.
-    pub rtt_slack: Duration,
-    /// Share of its capacity (viewers or egress) at which an edge gets no new viewers, 0 to 1.
-    pub full_at: f64,
     /// How long a viewer who comes back is sent to the same one of equally near edges; `"0s"` lets
     /// the load decide each time. At most one hour.
     pub sticky: Duration,
@@ -75,31 +71,60 @@ pub struct Place {
     pub address: IpAddr,
 }
 
-/// One `[[stream]]`: streams that are pushed side by side and are the same picture at different bit
-/// rates, with key frames at the same times, so that an HLS player may switch between them.
+/// One `[[stream]]`: what is known of a stream beforehand. Its rungs are streams that are pushed
+/// side by side and are the same picture at different bit rates, with key frames at the same times,
+/// so that an HLS player may switch between them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stream {
     /// The stream that viewers ask for: `"live/show"`.
     pub name: StreamKey,
     /// All streams that its player may switch between, itself among them, 2 to 8; those on air are
-    /// offered, the highest bit rate first.
+    /// offered, the highest bit rate first. Left out, it stands alone.
+    #[serde(default)]
     pub rungs: Vec<StreamKey>,
+    /// Marks by which policies select it: `["tier=vip"]`, at most 8.
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
-/// The rungs by stream, when they make sense.
-pub fn ladders(streams: &[Stream]) -> anyhow::Result<Ladders> {
+/// The rungs and the labels by stream, when they make sense.
+pub fn streams(streams: &[Stream]) -> anyhow::Result<(Ladders, Labels)> {
     ensure!(
-        streams.len() <= MAX_LADDERS,
-        "[[stream]]: at most {MAX_LADDERS}"
+        streams.len() <= MAX_STREAMS,
+        "[[stream]]: at most {MAX_STREAMS}"
     );
     let mut ladders = Ladders::new();
-    for Stream { name, rungs } in streams {
-        check(name, rungs).with_context(|| format!("[[stream]] {name}"))?;
-        let before = ladders.insert(name.clone(), rungs.clone());
-        ensure!(before.is_none(), "[[stream]] {name} stands there twice");
+    let mut marked = Labels::new();
+    let mut names = HashSet::new();
+    for Stream {
+        name,
+        rungs,
+        labels,
+    } in streams
+    {
+        ensure!(names.insert(name), "[[stream]] {name} stands there twice");
+        check_labels(labels).with_context(|| format!("[[stream]] {name}"))?;
+        marked.insert(name.clone(), labels.clone());
+        if !rungs.is_empty() {
+            check(name, rungs).with_context(|| format!("[[stream]] {name}"))?;
+            ladders.insert(name.clone(), rungs.clone());
+        }
     }
-    Ok(ladders)
+    marked.retain(|_, labels| !labels.is_empty());
+    Ok((ladders, marked))
+}
+
+fn check_labels(labels: &[String]) -> anyhow::Result<()> {
+    ensure!(labels.len() <= MAX_LABELS, "at most {MAX_LABELS} labels");
+    let plain = |label: &String| {
+        (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    ensure!(
+        labels.iter().all(plain),
+        "a label is 1 to {MAX_LABEL} visible ASCII characters, such as \"tier=vip\""
+    );
+    Ok(())
 }
 
 fn check(name: &StreamKey, rungs: &[StreamKey]) -> anyhow::Result<()> {
@@ -118,7 +143,11 @@ fn check(name: &StreamKey, rungs: &[StreamKey]) -> anyhow::Result<()> {
 
 /// Five times as many as one origin takes: a file longer than that is made by a program that has
 /// other ways.
-const MAX_LADDERS: usize = 10_000;
+const MAX_STREAMS: usize = 10_000;
+
+/// Tier, tenant, kind of show and a few more.
+const MAX_LABELS: usize = 8;
+const MAX_LABEL: usize = 64;
 
 impl Default for Config {
     fn default() -> Self {
@@ -130,8 +159,6 @@ impl Default for Config {
             store: None,
             history: history::Config::default(),
             forecast: forecast::Config::default(),
-            rtt_slack: Duration::from_millis(10),
-            full_at: 0.95,
             sticky: Duration::from_secs(300),
             trusted_proxies: Vec::new(),
             allow_ip_override: false,
@@ -149,26 +176,13 @@ impl Config {
             .unwrap_or_else(|| format!("{scheme}://localhost:{port}"))
     }
 
-    /// The steering settings, when they make sense.
-    pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
-        let slack = self.rtt_slack.get();
-        ensure!(
-            slack.as_millis() >= 1,
-            "[scheduler] rtt_slack must be at least 1ms"
-        );
-        ensure!(
-            self.full_at > 0.0 && self.full_at <= 1.0,
-            "[scheduler] full_at must be above 0 and at most 1"
-        );
+    /// Whether the settings make sense.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         ensure!(
             self.sticky.get() <= sticky::MAX_TTL,
             "[scheduler] sticky must be at most 1h"
         );
-        let policy = Policy {
-            rtt_slack_ms: slack.as_secs_f32() * 1000.0,
-            full_at: self.full_at as f32,
-        };
-        Ok(policy)
+        Ok(())
     }
 }
 
@@ -180,15 +194,11 @@ mod tests {
     fn settings_that_make_no_sense_are_refused() {
         for (text, valid) in [
             ("", true),
-            ("rtt_slack = \"25ms\"\nfull_at = 1.0\nsticky = \"1h\"", true),
-            ("rtt_slack = \"0s\"", false),
-            ("full_at = 0.0", false),
-            ("full_at = nan", false),
-            ("full_at = 1.1", false),
+            ("sticky = \"1h\"", true),
             ("sticky = \"2h\"", false),
         ] {
             let config: Config = toml::from_str(text).unwrap();
-            assert_eq!(config.policy().is_ok(), valid, "{text}");
+            assert_eq!(config.check().is_ok(), valid, "{text}");
         }
     }
 
@@ -213,14 +223,17 @@ mod tests {
             (row("live/0", &nine[..8]), true),
             (row("live/0", &nine), false),
             (row("live/x", &["live/x"]), false),
-            (row("live/x", &[]), false),
+            (row("live/x", &[]), true),
+            (row("live/x", &[]) + "labels = [\"tier=vip\"]", true),
+            (row("live/x", &[]) + "labels = [\"two words\"]", false),
+            (row("live/x", &[]) + "labels = [\"\"]", false),
             (row("live/x", &["live/a", "live/b"]), false),
             (row("live/x", &["live/x", "live/a", "live/a"]), false),
             (row("live/x", &["live/x", "live/a"]).repeat(2), false),
             (row("live", &["live", "live/a"]), false),
         ] {
             let file = toml::from_str::<File>(&text);
-            let said = file.is_ok_and(|file| ladders(&file.stream).is_ok());
+            let said = file.is_ok_and(|file| streams(&file.stream).is_ok());
             assert_eq!(said, valid, "{text}");
         }
     }
@@ -230,7 +243,7 @@ mod tests {
         assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
-        assert!(text.contains("full_at = 0.95\n"), "{text}");
+        assert!(text.contains("sticky = \"5m\"\n"), "{text}");
     }
 
     #[test]

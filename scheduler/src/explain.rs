@@ -21,6 +21,8 @@ pub struct Explanation {
     pub on_air: bool,
     /// Where the viewer was taken to be.
     pub place: ViewerPlace,
+    /// The policy that held.
+    pub policy: String,
     /// Why the first edge was chosen; None when none was.
     pub reason: Option<Why>,
     /// The chosen edge, the fallbacks in order, then the others from near to far.
@@ -36,13 +38,21 @@ pub struct Candidate {
     pub place: String,
     /// Great-circle distance to the viewer.
     pub distance_km: f32,
-    /// The round-trip time that the distance suggests.
+    /// The round-trip time, measured or what the distance suggests.
     pub rtt_ms: f32,
+    /// Whether it was measured.
+    pub measured: bool,
     /// Share of its capacity in use, 0 to 1.
     pub load: f32,
-    /// Lower is better: whole steps are bands of distance, the fraction is the load. None when
-    /// it cannot be used.
-    pub score: Option<f32>,
+    /// What a bit costs there, 1 being the mean price of all edges.
+    pub price: f64,
+    /// What it is worth that the stream is at home there, in the same units.
+    pub affinity: f64,
+    /// Lower is better: the way, the price and the crowd, less the affinity. None when it cannot
+    /// be used.
+    pub cost: Option<f64>,
+    /// Its chance in the lottery, 0 to 1.
+    pub chance: f64,
     /// 0 for the chosen edge, then 1, 2, 3 for the fallbacks.
     pub rank: Option<usize>,
     /// Why it lost; None for the chosen edge.
@@ -51,7 +61,12 @@ pub struct Candidate {
 
 impl Explanation {
     /// The explanation of a decision on that snapshot.
-    pub fn new(snapshot: &Snapshot, stream: &str, place: ViewerPlace, decision: &Decision) -> Self {
+    pub fn new(
+        snapshot: &Snapshot,
+        stream: &str,
+        place: ViewerPlace,
+        decision: &Decision<'_>,
+    ) -> Self {
         let ranked: Vec<usize> = decision.edges().map(|edge| edge.node).collect();
         let explain = |candidate: &crate::steer::Candidate| {
             let node = snapshot.nodes[candidate.node].node();
@@ -60,8 +75,12 @@ impl Explanation {
                 place: node.place.name.clone(),
                 distance_km: candidate.distance_km,
                 rtt_ms: candidate.rtt_ms,
+                measured: candidate.measured,
                 load: candidate.load,
-                score: candidate.score,
+                price: candidate.price,
+                affinity: candidate.affinity,
+                cost: candidate.cost,
+                chance: candidate.chance,
                 rank: ranked.iter().position(|&node| node == candidate.node),
                 lost: candidate.lost,
             }
@@ -77,6 +96,7 @@ impl Explanation {
             stream: stream.to_owned(),
             on_air: snapshot.stream(stream).is_some(),
             place,
+            policy: decision.policy.name.to_string(),
             reason: decision.chosen().map(|_| Why::of(decision)),
             candidates,
         }
@@ -115,9 +135,10 @@ impl fmt::Display for Explanation {
         match (self.candidates.first(), self.reason) {
             (Some(first), Some(why)) => writeln!(
                 f,
-                "{} goes to {}: {}",
+                "{} goes to {} under policy {}: {}",
                 self.stream,
                 first.edge,
+                self.policy,
                 why.as_str()
             )?,
             _ => writeln!(f, "no edge can take a viewer of {}", self.stream)?,
@@ -125,8 +146,8 @@ impl fmt::Display for Explanation {
         if !self.candidates.is_empty() {
             writeln!(
                 f,
-                "{:>4}  {:<20} {:>9} {:>9} {:>6} {:>7}  WHY",
-                "RANK", "EDGE", "DISTANCE", "RTT", "LOAD", "SCORE"
+                "{:>4}  {:<20} {:>9} {:>9} {:>6} {:>6} {:>6} {:>7} {:>7}  WHY",
+                "RANK", "EDGE", "DISTANCE", "RTT", "LOAD", "PRICE", "HOME", "COST", "CHANCE"
             )?;
         }
         self.candidates
@@ -138,16 +159,19 @@ impl fmt::Display for Explanation {
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rank = self.rank.map_or("-".to_owned(), |rank| rank.to_string());
-        let score = self
-            .score
-            .map_or("-".to_owned(), |score| format!("{score:.3}"));
+        let cost = self
+            .cost
+            .map_or("-".to_owned(), |cost| format!("{cost:.3}"));
         write!(
             f,
-            "{rank:>4}  {:<20} {:>6.0} km {:>6.1} ms {:>4.0} % {score:>7}  {}",
+            "{rank:>4}  {:<20} {:>6.0} km {:>6.1} ms {:>4.0} % {:>6.2} {:>6.2} {cost:>7} {:>5.1} %  {}",
             self.edge.as_str(),
             self.distance_km,
             self.rtt_ms,
             self.load * 100.0,
+            self.price,
+            self.affinity,
+            self.chance * 100.0,
             self.lost.map_or("chosen", Reason::as_str),
         )
     }
@@ -182,13 +206,7 @@ mod tests {
             source: located.source,
             approximate: true,
         };
-        let viewer = Viewer {
-            located,
-            key: 1,
-            kept: None,
-            playing: None,
-            exclude: "",
-        };
+        let viewer = Viewer::new(located, 1, 0);
         Explanation::new(snapshot, stream, place, &steer(snapshot, &viewer))
     }
 
@@ -204,10 +222,10 @@ mod tests {
         let text = explanation.to_string();
         for expected in [
             "viewer 192.0.2.1 at 48.86, 2.35 (FR; country, roughly)",
-            "live/x goes to fra: the nearest usable edge",
-            "   0  fra                     478 km   13.6 ms    0 %   0.000  chosen",
+            "live/x goes to fra under policy default: the nearest usable edge",
+            "   0  fra                     478 km   13.6 ms    0 %   0.00   0.00   0.068 100.0 %  chosen",
             "   1  sha ",
-            "farther than the nearest usable edge",
+            "farther than the policy's slack",
             "   -  iad ",
             "draining: takes no new viewers",
         ] {

@@ -10,6 +10,7 @@
 pub mod config;
 pub mod collect;
 pub mod snapshot;
+pub mod market;
 pub mod plan;
 pub mod steer;
 pub mod steering;

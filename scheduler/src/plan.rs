@@ -11,6 +11,8 @@ use cluster::stream::StreamRecord;
 
 use crate::snapshot::{Ladders, NodeView};
 
+pub mod cost;
+
 /// The next plan, or None when nothing differs from the one before.
 pub fn plan<'a>(
     before: &Plan,

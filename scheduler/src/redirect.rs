@@ -74,10 +74,12 @@ struct Asked {
     bitrate_bps: u64,
 }
 
-/// A decision with what it was made for.
+/// What a decision came to, and what it was made for.
 struct Decided {
     asked: Asked,
-    decision: Decision,
+    /// The chosen edge, then the fallbacks, by index into the snapshot's nodes.
+    edges: Vec<usize>,
+    why: Why,
     address: IpAddr,
     located: Located,
     claims: Claims,
@@ -131,24 +133,28 @@ impl Redirector {
                     .exp_s
                     .saturating_sub(self.clock.unix_ms() / 1000),
                 place: self.place(decided.address, decided.located),
-                reason: Why::of(&decided.decision),
+                reason: decided.why,
             })
         })
     }
 
     /// What would be decided for a viewer at `address`, without sending anybody anywhere;
     /// for one whose player can be steered and is at the edge `playing` now, if that is given.
-    pub fn explain(
+    pub fn explain<'a>(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &'a Snapshot,
         key: &str,
         address: IpAddr,
         playing: Option<&str>,
-    ) -> (ViewerPlace, Decision) {
+    ) -> (ViewerPlace, Decision<'a>) {
         let located = self.geo.locate(address);
-        let mut viewer = self.viewer(located, viewer_key(key, address, None), "");
+        let stream = StreamKey::parse(key).ok();
         let playing = playing.and_then(|id| snapshot.node(id));
-        viewer.playing = playing.map(|view| view.number);
+        let viewer = Viewer {
+            stream: stream.as_ref(),
+            playing: playing.map(|view| view.number),
+            ..self.viewer(located, viewer_key(key, address, None))
+        };
         (self.place(address, located), steer(snapshot, &viewer))
     }
 
@@ -199,8 +205,12 @@ impl Redirector {
         let named = sid.or_else(|| claims.sid.clone());
         let name = named.as_deref().or(query.session.as_deref());
         let viewer_key = viewer_key(asked.key.as_str(), address, name);
-        let exclude = query.exclude.as_deref().unwrap_or_default();
-        let viewer = self.viewer(located, viewer_key, exclude);
+        let viewer = Viewer {
+            stream: Some(&asked.key),
+            label: claims.label.as_deref(),
+            exclude: query.exclude.as_deref().unwrap_or_default(),
+            ..self.viewer(located, viewer_key)
+        };
         let nodes = &asked.snapshot.nodes;
         let decision = steer(&asked.snapshot, &viewer);
         let Some(chosen) = decision.chosen() else {
@@ -211,18 +221,20 @@ impl Redirector {
         self.outside.admit(|| viewer_key);
         let view = &nodes[chosen.node];
         if viewer.kept != Some(view.number) {
-            view.expect(asked.bitrate_bps);
+            decision.count(&asked.snapshot, asked.bitrate_bps);
         }
         self.sticky
             .keep(viewer_key, view.number, self.clock.unix_ms() / 1000);
-        let ids = decision
-            .edges()
-            .map(|edge| nodes[edge.node].node().id.clone());
-        claims.edges = Some(ids.collect());
+        let edges: Vec<usize> = decision.edges().map(|edge| edge.node).collect();
+        let ids = edges.iter().map(|&node| nodes[node].node().id.clone());
+        let ids = ids.collect();
+        let why = Why::of(&decision);
+        claims.edges = Some(ids);
         claims.region = Some(located.region);
         Ok(Decided {
             asked,
-            decision,
+            edges,
+            why,
             address,
             located,
             claims,
@@ -249,14 +261,11 @@ impl Redirector {
         Some((text.to_owned(), session.ok()?.sid?))
     }
 
-    fn viewer<'a>(&self, located: Located, key: u64, exclude: &'a str) -> Viewer<'a> {
-        let kept = self.sticky.find(key, self.clock.unix_ms() / 1000);
+    fn viewer(&self, located: Located, key: u64) -> Viewer<'static> {
+        let now_s = self.clock.unix_ms() / 1000;
         Viewer {
-            located,
-            key,
-            kept,
-            playing: None,
-            exclude,
+            kept: self.sticky.find(key, now_s),
+            ..Viewer::new(located, key, now_s)
         }
     }
 
@@ -306,9 +315,9 @@ impl Redirector {
 
 impl Decided {
     fn edges(&self) -> impl Iterator<Item = &NodeView> {
-        self.decision
-            .edges()
-            .map(|edge| &self.asked.snapshot.nodes[edge.node])
+        self.edges
+            .iter()
+            .map(|&node| &self.asked.snapshot.nodes[node])
     }
 }
 

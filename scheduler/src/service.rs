@@ -133,10 +133,11 @@ impl Scheduler {
         })
     }
 
-    /// Offers these streams with their rungs.
+    /// Knows these streams' rungs and labels.
     pub fn streams(self, streams: &[config::Stream]) -> anyhow::Result<Self> {
-        let ladders = config::ladders(streams)?;
-        self.collector.order(|registry, _| registry.climb(ladders));
+        let (ladders, labels) = config::streams(streams)?;
+        self.collector
+            .order(|registry, _| registry.climb(ladders, labels));
         Ok(self)
     }
 
@@ -229,12 +230,12 @@ async fn forecasts(
 
 /// A registry that goes on where the store says, as the leader of a new epoch.
 async fn registry(config: &Config, store: &dyn Store) -> anyhow::Result<(Registry, u64)> {
-    let policy = config.policy()?;
+    config.check()?;
     let epoch = store.lead(unix_ms() / 1000).await?;
     let orders = store.orders(unix_ms()).await?;
     let drains = orders.drains.into_iter().map(|drain| drain.node).collect();
     let before = Plan::new(Mark { epoch, revision: 0 }, vec![], vec![], vec![]);
-    Ok((Registry::new(policy, before, drains, orders.kicks), epoch))
+    Ok((Registry::new(before, drains, orders.kicks), epoch))
 }
 
 /// Waits until some edge has reported, or had the time to: before, every viewer would be refused.

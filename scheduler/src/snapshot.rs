@@ -11,10 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cluster::node::{Capacity, Node, Role};
 use cluster::plan::{Health, Plan};
+use cluster::region::Region;
 use cluster::sample::Sample;
 use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::geo::{Point, Unit};
+use crate::market::{Home, Market, Quote, Reach};
+use crate::policy::Policies;
 
 /// The cluster at one moment.
 #[derive(Default)]
@@ -25,32 +28,33 @@ pub struct Snapshot {
     pub streams: Arc<HashMap<StreamKey, Arc<StreamRecord>>>,
     /// Streams that a player may switch between, by the one that it asks for.
     pub ladders: Arc<Ladders>,
-    /// The plan made from it.
+    /// What streams are marked with, by which policies are chosen.
+    pub labels: Arc<Labels>,
+    /// What nodes are told.
     pub plan: Arc<Plan>,
-    /// Steering settings.
-    pub policy: Policy,
+    /// What the operator asks of steering.
+    pub policies: Arc<Policies>,
+    /// What was planned for steering.
+    pub market: Arc<Market>,
+    /// The market's regions with their edges, by index into `nodes`; empty when it is too old or
+    /// does not know an edge that is up.
+    pub(crate) reaches: HashMap<Region, Box<[Near]>>,
 }
+
+/// An edge near a region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Near {
+    /// Index into the snapshot's nodes.
+    pub node: usize,
+    /// The median round-trip time, where it was measured.
+    pub rtt_ms: Option<f32>,
+}
+
+/// What streams are marked with.
+pub type Labels = HashMap<StreamKey, Vec<String>>;
 
 /// The rungs of streams: two or more, best first, the stream among them.
 pub type Ladders = HashMap<StreamKey, Vec<StreamKey>>;
-
-/// What steering may be told by the operator.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy {
-    /// Edges this much farther than the nearest usable one count as equally near.
-    pub rtt_slack_ms: f32,
-    /// Share of its capacity at which an edge gets no new viewers.
-    pub full_at: f32,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            rtt_slack_ms: 10.0,
-            full_at: 0.95,
-        }
-    }
-}
 
 /// A node in a snapshot; what each decision reads stands here itself, not behind the sample.
 #[derive(Clone)]
@@ -86,6 +90,8 @@ pub struct NodeView {
     pub counted: Count,
     /// What players that play from it said.
     pub heard: Arc<Heard>,
+    /// What it costs and is planned to carry, where a plan that counts knows it.
+    pub quote: Option<Quote>,
 }
 
 /// What players said of an edge when they asked for steering, counted up for ever: who wants a rate
@@ -124,6 +130,7 @@ impl Heard {
 pub struct Sent {
     viewers: AtomicU64,
     egress_bps: AtomicU64,
+    owed_bps: AtomicU64,
 }
 
 /// A reading of [`Sent`].
@@ -142,6 +149,23 @@ impl Sent {
         self.egress_bps.fetch_add(bitrate_bps, Ordering::Relaxed);
     }
 
+    /// Counts what it should have been sent, by its chance in a lottery.
+    pub fn owe(&self, egress_bps: u64) {
+        self.owed_bps.fetch_add(egress_bps, Ordering::Relaxed);
+    }
+
+    /// Whether it was sent more than it should have been, by as much as counts when it carries so
+    /// much: in every order of requests each edge then has its share within that.
+    fn is_ahead(&self, carried_bps: u64) -> bool {
+        let Count {
+            viewers,
+            egress_bps,
+        } = self.count();
+        let usual_bps = egress_bps / viewers.max(1);
+        let slack = (AHEAD_VIEWERS * usual_bps).max(carried_bps / AHEAD_PART);
+        egress_bps > self.owed_bps.load(Ordering::Relaxed) + slack
+    }
+
     /// All counted so far.
     pub fn count(&self) -> Count {
         Count {
@@ -150,6 +174,12 @@ impl Sent {
         }
     }
 }
+
+/// How many viewers an edge may be ahead of its share: the few of a small stream stay together.
+const AHEAD_VIEWERS: u64 = 8;
+
+/// Or what part of its load: a large stream's come in crowds.
+const AHEAD_PART: u64 = 50;
 
 impl Snapshot {
     /// The stream of that name, when it is on air.
@@ -160,6 +190,55 @@ impl Snapshot {
     /// The stream's rungs, itself among them; empty when it stands alone.
     pub fn rungs(&self, key: &StreamKey) -> &[StreamKey] {
         self.ladders.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the stream is marked with.
+    pub fn labels(&self, key: &StreamKey) -> &[String] {
+        self.labels.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where the stream is at home, if that was planned.
+    pub fn home(&self, key: &StreamKey) -> Option<&Home> {
+        self.market.homes.get(key).map(AsRef::as_ref)
+    }
+
+    /// The edges near a region, if it is one that was planned for.
+    pub fn reach(&self, region: Region) -> Option<&[Near]> {
+        self.reaches.get(&region).map(AsRef::as_ref)
+    }
+
+    /// The round-trip time between a region and the node of that index, if it was measured.
+    pub fn measured(&self, region: Region, node: usize) -> Option<f32> {
+        let near = self.reach(region)?.iter().find(|near| near.node == node)?;
+        near.rtt_ms
+    }
+
+    /// Goes by a market from now on, as far as that knows the nodes; by none that is too old.
+    pub fn follow(&mut self, market: &Arc<Market>, unix_ms: u64) {
+        if !market.is_good(unix_ms) {
+            return;
+        }
+        self.market = market.clone();
+        let mut indices = HashMap::with_capacity(self.nodes.len());
+        let mut knows_all = true;
+        for (index, view) in self.nodes.iter_mut().enumerate() {
+            view.quote = market.quotes.get(&view.number).copied();
+            indices.insert(view.number, index);
+            knows_all &= !view.is_edge || view.health != Health::Up || view.quote.is_some();
+        }
+        if !knows_all {
+            return;
+        }
+        let near = |reach: &Reach| {
+            let node = indices.get(&reach.number).copied()?;
+            let rtt_ms = reach.rtt_ms;
+            Some(Near { node, rtt_ms })
+        };
+        let reaches = market.reaches.iter();
+        let of = |reaches: &[Reach]| reaches.iter().filter_map(near).collect();
+        self.reaches = reaches
+            .map(|(region, reaches)| (*region, of(reaches)))
+            .collect();
     }
 
     /// The node of that id.
@@ -191,13 +270,27 @@ impl NodeView {
             counted: sent.count(),
             sent,
             heard: Arc::default(),
+            quote: None,
             sample,
         }
     }
 
-    /// Counts a viewer of a stream of that bit rate who is sent there.
-    pub fn expect(&self, bitrate_bps: u64) {
-        self.sent.add(bitrate_bps.max(LEAST_BITRATE_BPS));
+    /// Counts a viewer of a stream of that bit rate who is sent there; gives what is counted.
+    pub fn expect(&self, bitrate_bps: u64) -> u64 {
+        let counted = bitrate_bps.max(LEAST_BITRATE_BPS);
+        self.sent.add(counted);
+        counted
+    }
+
+    /// Whether it was sent clearly more than its share already.
+    pub fn is_ahead(&self) -> bool {
+        self.sent.is_ahead(self.carried_bps())
+    }
+
+    /// What it sends now, to everyone sent there since the sample too, in bits per second.
+    pub fn carried_bps(&self) -> u64 {
+        let sent_bps = self.sent.count().egress_bps - self.counted.egress_bps;
+        self.egress_bps.saturating_add(sent_bps)
     }
 
     /// Takes another health; false when it is the same one.
@@ -218,8 +311,7 @@ impl NodeView {
     pub fn load(&self) -> Load {
         let now = self.sent.count();
         let viewers = u64::from(self.viewers) + (now.viewers - self.counted.viewers);
-        let sent_bps = now.egress_bps - self.counted.egress_bps;
-        let egress_bps = self.egress_bps.saturating_add(sent_bps);
+        let egress_bps = self.carried_bps();
         let capacity = &self.capacity;
         let share = |load: u64, of: u64| (of > 0).then(|| load as f32 / of as f32);
         let unlimited = *capacity == Capacity::default();

@@ -1,27 +1,38 @@
 //! Sans-IO: which edge serves a viewer, and why each other one does not.
 //!
-//! Filter (health, drain, exclusion, capacity), then distance (great circle to round-trip time, in
-//! bands of the allowed slack), then load: of the nearest band two edges are drawn by weighted
-//! rendezvous hashing on the viewer and the less loaded takes it. The two draws are the same each
-//! time a viewer asks; `kept` ends the remaining choice between them. A kept viewer is part of its
-//! edge's load already, so a full edge keeps it. Fallbacks follow the draws too, so that the
-//! viewers of a dead edge spread over all others instead of falling on one heir.
+//! Filter (health, drain, exclusion, capacity, policy), then cost: the way to the edge, the price
+//! of a bit there, less what it is worth that the stream is at home there. Those within the policy's
+//! slack take part in a lottery in which an edge's chance falls with its cost (softmin), and is a
+//! little less than that where it carries more than was planned. The draw is
+//! weighted rendezvous hashing, so that the same viewer draws the same edge, over all viewers each
+//! edge gets its share, and the share of a dead edge spreads over all others. What each edge was
+//! sent is counted beside what it should have been ([`Sent`](crate::snapshot::Sent)); one that is
+//! ahead by too much lets the next in the lottery go first.
 //!
-//! A running player stays where it plays. It moves only when that edge is down, draining or
-//! excluded, when it carries more than its capacity and this viewer is of the share that is too
-//! much, or when an edge that has been up for a while is nearer by two of the policy's slacks.
+//! A running player stays where it plays. It moves only when that edge is down, draining, excluded
+//! or denied, when it carries more than its capacity and this viewer is of the share that is too
+//! much, when an edge that has been up for a while is nearer by two of the policy's slacks, or, few
+//! of them a minute, when one is cheaper by more than a move costs.
 
 use cluster::plan::Health;
+use cluster::stream::StreamKey;
 use serde::{Deserialize, Serialize};
 
-use crate::geo::Located;
-use crate::snapshot::{NodeView, Snapshot, mix};
+use crate::geo::{Located, Unit};
+use crate::market::Home;
+use crate::plan::cost;
+use crate::policy::{Bar, Named, Policy, Subject};
+use crate::snapshot::{Load, Near, NodeView, Snapshot, hash, mix};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Viewer<'a> {
     /// Where the viewer is.
     pub located: Located,
+    /// What is to be watched; policies and homes go by it.
+    pub stream: Option<&'a StreamKey>,
+    /// The entitlement of the viewer's token.
+    pub label: Option<&'a str>,
     /// A hash of the viewer and the stream.
     pub key: u64,
     /// Number of the node that the viewer was last sent to for this stream.
@@ -30,18 +41,40 @@ pub struct Viewer<'a> {
     pub playing: Option<u16>,
     /// Ids of nodes that the viewer asks not to be sent to, separated by commas.
     pub exclude: &'a str,
+    /// Unix time in seconds, by which moves are paced.
+    pub now_s: u64,
+}
+
+impl Viewer<'_> {
+    /// Somebody there who was nowhere before and wants no particular stream; `key` is a hash of
+    /// the viewer and the stream.
+    pub fn new(located: Located, key: u64, now_s: u64) -> Self {
+        Self {
+            located,
+            stream: None,
+            label: None,
+            key,
+            kept: None,
+            playing: None,
+            exclude: "",
+            now_s,
+        }
+    }
 }
 
 /// What was decided.
 #[derive(Debug)]
-pub struct Decision {
-    /// Every edge known, in the snapshot's order.
+pub struct Decision<'a> {
+    /// The policy that held.
+    pub policy: &'a Named,
+    /// Every edge that was looked at: those near the viewer's region, or all.
     pub candidates: Vec<Candidate>,
-    /// Indices into `candidates`: the chosen edge, then up to three fallbacks.
-    ranked: [usize; RANKED],
-    count: usize,
+    /// Indices of the usable ones, the chosen first, then by rank.
+    order: Vec<usize>,
     /// What holds the viewer at the chosen edge, if anything does.
     pub held: Option<Hold>,
+    /// Whether the viewer was sent anywhere within the slack, so that paths get measured.
+    pub explored: bool,
     /// Whether the viewer's place is only roughly known.
     pub approximate: bool,
 }
@@ -62,13 +95,21 @@ pub struct Candidate {
     pub node: usize,
     /// Great-circle distance to the viewer.
     pub distance_km: f32,
-    /// The round-trip time that the distance suggests.
+    /// The round-trip time: measured between the region and the edge, else what the distance
+    /// suggests.
     pub rtt_ms: f32,
+    /// Whether it was measured.
+    pub measured: bool,
     /// The larger of its shares of viewers and egress, those sent since its sample included.
     pub load: f32,
-    /// Lower is better: whole steps are bands of distance, the fraction is the load. None when the
-    /// edge was filtered out.
-    pub score: Option<f32>,
+    /// What a bit costs there: money and scarcity, in units of the edges' mean price.
+    pub price: f64,
+    /// What it is worth that the stream is at home there.
+    pub affinity: f64,
+    /// The way, the price and the crowd, less the affinity. None when the edge was filtered out.
+    pub cost: Option<f64>,
+    /// Its chance in the lottery, 0 when it took no part.
+    pub chance: f64,
     /// Why it was not chosen; None for the chosen one.
     pub lost: Option<Reason>,
     rank: Rank,
@@ -84,19 +125,29 @@ pub enum Reason {
     Draining,
     /// The viewer asked not to be sent there.
     Excluded,
+    /// The policy names it as one to avoid.
+    Denied,
+    /// The policy names others, and not it.
+    NotAllowed,
+    /// It is in none of the policy's countries.
+    Residency,
+    /// It costs more than the policy allows.
+    TooDear,
     /// It serves nearly as many viewers as it may.
     ViewersFull,
     /// It sends nearly as much as it may.
     EgressFull,
-    /// It carries more than it may, and the viewer is of the share that moves away.
+    /// It carries more than it may, and this player is of the share that moves away.
     Overloaded,
-    /// A usable edge is nearer by more than the slack.
+    /// Usable, but beyond the policy's slack behind the nearest one.
     Farther,
-    /// As near, but not among the two that were drawn for this viewer.
+    /// Usable and near, but others cost less.
+    Dearer,
+    /// In the lottery, and another one was drawn.
     NotDrawn,
-    /// Drawn, but more loaded than the other one.
-    Busier,
-    /// As near, but the viewer stays where it was sent before.
+    /// Drawn, but sent more than its share already.
+    AheadOfShare,
+    /// Usable, but the viewer stays where it was sent before.
     KeptElsewhere,
     /// Usable, but the player stays where it plays.
     PlayedElsewhere,
@@ -109,236 +160,442 @@ impl Reason {
             Self::Down => "down: silent or gone",
             Self::Draining => "draining: takes no new viewers",
             Self::Excluded => "excluded by the viewer",
+            Self::Denied => "denied by the policy",
+            Self::NotAllowed => "not among the edges that the policy allows",
+            Self::Residency => "not in a country that the policy allows",
+            Self::TooDear => "dearer than the policy allows",
             Self::ViewersFull => "full: viewers at the limit",
             Self::EgressFull => "full: egress at the limit",
             Self::Overloaded => "overloaded: some of its viewers move away",
-            Self::Farther => "farther than the nearest usable edge",
-            Self::NotDrawn => "as near, not among the two drawn",
-            Self::Busier => "drawn, but more loaded",
-            Self::KeptElsewhere => "as near, but the viewer stays where it was",
+            Self::Farther => "farther than the policy's slack",
+            Self::Dearer => "usable, but others cost less",
+            Self::NotDrawn => "in the lottery, another was drawn",
+            Self::AheadOfShare => "drawn, but ahead of its share",
+            Self::KeptElsewhere => "usable, but the viewer stays where it was",
             Self::PlayedElsewhere => "usable, but the player stays where it plays",
         }
     }
 }
 
-/// Order among usable edges: nearer band first, then the viewer's draw.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-struct Rank {
-    band: f32,
-    draw: f32,
+impl From<Bar> for Reason {
+    fn from(bar: Bar) -> Self {
+        match bar {
+            Bar::NotAllowed => Self::NotAllowed,
+            Bar::Denied => Self::Denied,
+            Bar::Residency => Self::Residency,
+            Bar::Price => Self::TooDear,
+        }
+    }
 }
+
+/// Order among usable edges: those of the lottery by draw, then the near ones by cost, then the
+/// others by round-trip time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+struct Rank {
+    tier: u8,
+    key: f64,
+}
+
+const LOTTERY: u8 = 0;
+const NEAR: u8 = 1;
+const FAR: u8 = 2;
+
+/// Edges that take part in a lottery: twice as many as a market lists for a region, because one
+/// that nothing was planned for sees them all.
+const TICKETS: usize = 32;
 
 /// The chosen edge and three fallbacks: players try few, and each lengthens the token.
 const RANKED: usize = 4;
 
-/// Of 992 measured pairs of cloud regions the median took 0.018 ms per kilometre, the nearer ones
-/// 0.026; four milliseconds are the access network. Only the order and the slack depend on it.
-const RTT_BASE_MS: f32 = 4.0;
-const RTT_MS_PER_KM: f32 = 0.02;
-
-impl Decision {
+impl Decision<'_> {
     /// The edge to send the viewer to.
     pub fn chosen(&self) -> Option<&Candidate> {
         self.edges().next()
     }
 
-    /// The chosen edge, then the fallbacks in order.
+    /// The chosen edge, then the fallbacks in order, four in all.
     pub fn edges(&self) -> impl Iterator<Item = &Candidate> {
-        self.ranked[..self.count]
+        self.order
             .iter()
+            .take(RANKED)
             .map(|&at| &self.candidates[at])
     }
 
-    /// Whether an edge of that band can be one of the four best.
-    fn has_room_for(&self, band: f32) -> bool {
-        let full = self.count == RANKED;
-        !full || band <= self.candidates[self.ranked[RANKED - 1]].rank.band
-    }
-
-    /// Writes `at` into the four best, when it is one of them.
-    fn rank(&mut self, at: usize) {
-        let rank = self.candidates[at].rank;
-        let better = |&other: &usize| self.candidates[other].rank <= rank;
-        let place = self.ranked[..self.count]
-            .iter()
-            .take_while(|other| better(other))
-            .count();
-        if place < RANKED {
-            self.ranked.copy_within(place..RANKED - 1, place + 1);
-            self.ranked[place] = at;
-            self.count = (self.count + 1).min(RANKED);
+    /// Counts a viewer of that bit rate, who goes to the chosen edge and was not there: it to the
+    /// chosen one, and to each edge of the lottery what its chance was.
+    pub fn count(&self, snapshot: &Snapshot, bitrate_bps: u64) {
+        let Some(chosen) = self.chosen() else {
+            return;
+        };
+        let sent_bps = snapshot.nodes[chosen.node].expect(bitrate_bps);
+        let drawn = chosen.rank.tier == LOTTERY && self.held.is_none();
+        if !drawn {
+            snapshot.nodes[chosen.node].sent.owe(sent_bps);
+            return;
+        }
+        for candidate in self.candidates.iter().filter(|it| it.chance > 0.0) {
+            let share = (candidate.chance * sent_bps as f64).round() as u64;
+            snapshot.nodes[candidate.node].sent.owe(share);
         }
     }
 }
 
 /// Decides for one viewer.
-pub fn steer(snapshot: &Snapshot, viewer: &Viewer<'_>) -> Decision {
+pub fn steer<'a>(snapshot: &'a Snapshot, viewer: &Viewer<'_>) -> Decision<'a> {
+    let policy = snapshot.policies.of(&Subject {
+        stream: viewer.stream,
+        region: Some(viewer.located.region),
+        label: viewer.label,
+        stream_labels: viewer.stream.map_or(&[], |key| snapshot.labels(key)),
+    });
     let mut decision = Decision {
-        candidates: measure(snapshot, viewer),
-        ranked: [0; RANKED],
-        count: 0,
+        policy,
+        candidates: Vec::new(),
+        order: Vec::new(),
         held: None,
+        explored: false,
         approximate: viewer.located.source.is_approximate(),
     };
-    score(snapshot, viewer, &mut decision);
-    choose(snapshot, viewer, &mut decision);
+    let view = Look {
+        snapshot,
+        viewer,
+        policy: &policy.policy,
+    };
+    let near = snapshot.reach(viewer.located.region);
+    view.measure(&mut decision, near);
+    let usable = decision.candidates.iter().filter(|it| it.lost.is_none());
+    if near.is_some() && usable.count() < RANKED {
+        view.measure(&mut decision, None);
+    }
+    view.rank(&mut decision);
+    view.choose(&mut decision);
     decision
 }
 
-/// Every edge with distance, load and, when it is unusable, why.
-fn measure(snapshot: &Snapshot, viewer: &Viewer<'_>) -> Vec<Candidate> {
-    let place = viewer.located.point.unit();
-    let mut candidates = Vec::with_capacity(snapshot.nodes.len());
-    for (node, view) in snapshot
-        .nodes
-        .iter()
-        .enumerate()
-        .filter(|(_, view)| view.is_edge)
-    {
+/// What a decision looks at.
+struct Look<'a> {
+    snapshot: &'a Snapshot,
+    viewer: &'a Viewer<'a>,
+    policy: &'a Policy,
+}
+
+impl Look<'_> {
+    /// Takes the edges near the viewer's region, or all, each with what makes it unusable.
+    fn measure(&self, decision: &mut Decision<'_>, near: Option<&[Near]>) {
+        let place = self.viewer.located.point.unit();
+        let candidates = &mut decision.candidates;
+        candidates.clear();
+        match near {
+            Some(near) => {
+                candidates.extend(
+                    near.iter()
+                        .map(|it| self.candidate(it.node, it.rtt_ms, place)),
+                );
+            }
+            None => {
+                let edges = self.snapshot.nodes.iter().enumerate();
+                let edges = edges.filter(|(_, view)| view.is_edge);
+                candidates.extend(edges.map(|(node, _)| {
+                    let measured = self.snapshot.measured(self.viewer.located.region, node);
+                    self.candidate(node, measured, place)
+                }));
+            }
+        }
+    }
+
+    fn candidate(&self, node: usize, measured: Option<f32>, place: Unit) -> Candidate {
+        let view = &self.snapshot.nodes[node];
         let load = view.load();
         let distance_km = view.unit.km_to(place);
-        let full = if load.unlimited {
-            None
-        } else {
-            let full =
-                |share: Option<f32>| share.is_some_and(|share| share >= snapshot.policy.full_at);
-            let by_viewers = full(load.viewers).then_some(Reason::ViewersFull);
-            by_viewers.or(full(load.egress).then_some(Reason::EgressFull))
-        };
-        let here = Some(view.number);
-        let full = match full {
-            Some(_) if viewer.playing == here => {
-                sheds(load.worst(), viewer.key).then_some(Reason::Overloaded)
-            }
-            full => full.filter(|_| viewer.kept != here),
-        };
-        candidates.push(Candidate {
+        Candidate {
             node,
             distance_km,
-            rtt_ms: RTT_BASE_MS + RTT_MS_PER_KM * distance_km,
+            rtt_ms: measured.unwrap_or_else(|| cost::prior_rtt_ms(distance_km)),
+            measured: measured.is_some(),
             load: load.worst(),
-            score: None,
-            lost: unusable(view, viewer).or(full),
-            rank: Rank {
-                band: 0.0,
-                draw: 0.0,
-            },
-        });
+            price: 0.0,
+            affinity: 0.0,
+            cost: None,
+            chance: 0.0,
+            lost: self.unusable(view).or_else(|| self.full(view, load)),
+            rank: Rank::default(),
+        }
     }
-    candidates
+
+    fn unusable(&self, view: &NodeView) -> Option<Reason> {
+        let id = view.node().id.as_str();
+        let named = |list: &str| list.split(',').any(|named| named == id);
+        match view.health {
+            Health::Down => Some(Reason::Down),
+            Health::Draining => Some(Reason::Draining),
+            Health::Up if !self.viewer.exclude.is_empty() && named(self.viewer.exclude) => {
+                Some(Reason::Excluded)
+            }
+            Health::Up => {
+                let country = view.node().place.country.as_deref();
+                let bar = self.policy.placement.bars(
+                    id,
+                    country,
+                    view.quote.map(|quote| quote.usd_per_mbps),
+                );
+                bar.map(Reason::from)
+            }
+        }
+    }
+
+    /// Whether there is no room for this viewer; one who is there already is part of the load.
+    fn full(&self, view: &NodeView, load: Load) -> Option<Reason> {
+        if load.unlimited {
+            return None;
+        }
+        let full_at = cost::full_at(self.policy);
+        let full = |share: Option<f32>| share.is_some_and(|share| f64::from(share) >= full_at);
+        let by_viewers = full(load.viewers).then_some(Reason::ViewersFull);
+        let full = by_viewers.or(full(load.egress).then_some(Reason::EgressFull))?;
+        let here = Some(view.number);
+        if self.viewer.playing == here {
+            return sheds(load.worst(), self.viewer.key).then_some(Reason::Overloaded);
+        }
+        (self.viewer.kept != here).then_some(full)
+    }
+
+    /// Gives every usable edge its cost and its place in the order.
+    fn rank(&self, decision: &mut Decision<'_>) {
+        let Decision {
+            candidates, order, ..
+        } = decision;
+        order.extend((0..candidates.len()).filter(|&at| candidates[at].lost.is_none()));
+        let usable = order.iter().map(|&at| candidates[at].rtt_ms);
+        let nearest = usable.fold(f32::INFINITY, f32::min);
+        let slack = self.policy.rtt.max_extra_vs_nearest_ms as f32;
+        let home = self.viewer.stream.and_then(|key| self.snapshot.home(key));
+        for &at in order.iter() {
+            let candidate = &mut candidates[at];
+            self.price(candidate, home);
+            candidate.rank = if candidate.rtt_ms <= nearest + slack {
+                Rank {
+                    tier: NEAR,
+                    key: candidate.cost.unwrap_or(0.0),
+                }
+            } else {
+                Rank {
+                    tier: FAR,
+                    key: candidate.rtt_ms.into(),
+                }
+            };
+        }
+        let by_rank = |a: &usize, b: &usize| candidates[*a].rank.before(&candidates[*b].rank);
+        order.sort_unstable_by(|a, b| by_rank(a, b).then(a.cmp(b)));
+        let near = order.iter().take(TICKETS);
+        let tickets = near
+            .take_while(|&&at| candidates[at].rank.tier == NEAR)
+            .count();
+        decision.explored = self.draw(candidates, &order[..tickets], home);
+        let by_draw = |a: &usize, b: &usize| candidates[*a].rank.before(&candidates[*b].rank);
+        order[..tickets].sort_unstable_by(|a, b| by_draw(a, b).then(a.cmp(b)));
+    }
+
+    fn price(&self, candidate: &mut Candidate, home: Option<&Home>) {
+        let view = &self.snapshot.nodes[candidate.node];
+        let quote = view.quote.unwrap_or_default();
+        candidate.price = self.policy.weights.cost * quote.money + quote.scarcity;
+        let at_home = home.is_some_and(|home| home.open.binary_search(&view.number).is_ok());
+        candidate.affinity = if at_home { AT_HOME } else { 0.0 };
+        let way = cost::network(self.policy, candidate.rtt_ms.into());
+        let crowd = if view.load().unlimited {
+            0.0
+        } else {
+            cost::crowding(self.policy, candidate.load.into())
+        };
+        candidate.cost = Some(way + candidate.price + crowd - candidate.affinity);
+    }
+
+    /// Gives every ticket its chance and its draw; whether all had the same chance, to explore.
+    fn draw(&self, candidates: &mut [Candidate], tickets: &[usize], home: Option<&Home>) -> bool {
+        let small = home.is_some_and(|home| home.buckets <= 1);
+        let explores = !small && uniform(mix(self.viewer.key ^ EXPLORE)) < self.policy.explore;
+        let mut chances = [0.0; TICKETS];
+        let chances = &mut chances[..tickets.len()];
+        self.chances(candidates, tickets, chances);
+        if explores {
+            chances.fill(1.0 / tickets.len() as f64);
+        }
+        let key = self.lottery(home);
+        for (&at, &chance) in tickets.iter().zip(chances.iter()) {
+            let candidate = &mut candidates[at];
+            let drawn = uniform(mix(key ^ self.snapshot.nodes[candidate.node].seed));
+            candidate.chance = chance;
+            candidate.rank = Rank {
+                tier: LOTTERY,
+                key: -libm::log(drawn) / chance.max(f64::MIN_POSITIVE),
+            };
+        }
+        explores && tickets.len() > 1
+    }
+
+    /// What viewers are steered together by: all of a small stream, else each for itself.
+    fn lottery(&self, home: Option<&Home>) -> u64 {
+        let (Some(home), Some(stream)) = (home, self.viewer.stream) else {
+            return self.viewer.key;
+        };
+        let bucket = self.viewer.key % u64::from(home.buckets.max(1));
+        let region = hash(self.viewer.located.region.as_str().as_bytes());
+        mix(hash(stream.as_str().as_bytes()) ^ mix(bucket ^ region))
+    }
+
+    /// The chances of the tickets by cost (softmin), corrected by how far each edge's load is from
+    /// the share of their common load that was planned for it.
+    fn chances(&self, candidates: &[Candidate], tickets: &[usize], into: &mut [f64]) {
+        let cost = |at: usize| candidates[at].cost.unwrap_or(f64::INFINITY);
+        let cheapest = tickets.iter().map(|&at| cost(at));
+        let cheapest = cheapest.fold(f64::INFINITY, f64::min);
+        let tau = self.snapshot.market.tau;
+        for (chance, &at) in into.iter_mut().zip(tickets) {
+            let weight = f64::from(self.snapshot.nodes[candidates[at].node].weight());
+            *chance = weight * libm::exp((cheapest - cost(at)) / tau);
+        }
+        normalise(into);
+        let view = |at: usize| &self.snapshot.nodes[candidates[at].node];
+        let planned = tickets.iter().all(|&at| view(at).quote.is_some());
+        let mut carried = [0.0; TICKETS];
+        for ((carried, &at), &chance) in carried.iter_mut().zip(tickets).zip(into.iter()) {
+            let quote = view(at).quote.filter(|_| planned);
+            let planned = quote.map_or(chance, |quote| quote.planned_bps);
+            *carried = view(at).carried_bps() as f64 / planned.max(LEAST_SHARE);
+        }
+        let carried = &mut carried[..into.len()];
+        let mean = carried.iter().zip(into.iter()).map(|(load, p)| load * p);
+        let mean: f64 = mean.sum();
+        if mean > 0.0 {
+            for (chance, carried) in into.iter_mut().zip(carried) {
+                let error = *carried / mean - 1.0;
+                *chance *= (1.0 - CORRECTION * error).clamp(LEAST_CORRECTED, MOST_CORRECTED);
+            }
+            normalise(into);
+        }
+    }
+
+    /// Puts the winner first and tells the others why they lost.
+    fn choose(&self, decision: &mut Decision<'_>) {
+        let Some(&first) = decision.order.first() else {
+            return;
+        };
+        let playing = self.stays(decision).map(|at| (at, Hold::Playing));
+        let held = playing.or(self.kept(decision).map(|at| (at, Hold::Kept)));
+        let within = |&&at: &&usize| {
+            let candidate = &decision.candidates[at];
+            let view = &self.snapshot.nodes[candidate.node];
+            candidate.rank.tier == LOTTERY && !view.is_ahead()
+        };
+        let drawn = decision.order.iter().find(within).copied();
+        let chosen = held.map_or(drawn.unwrap_or(first), |(at, _)| at);
+        decision.held = held.map(|(_, hold)| hold);
+        let place = decision.order.iter().position(|&at| at == chosen);
+        let place = place.unwrap_or(0);
+        for (nth, &at) in decision.order.iter().enumerate() {
+            if at == chosen {
+                continue;
+            }
+            let tier = decision.candidates[at].rank.tier;
+            let lost = match (tier, decision.held) {
+                (_, Some(Hold::Playing)) => Reason::PlayedElsewhere,
+                (FAR, _) => Reason::Farther,
+                (_, Some(Hold::Kept)) => Reason::KeptElsewhere,
+                (_, None) if nth < place => Reason::AheadOfShare,
+                (_, None) if decision.candidates[at].chance < SLIGHT => Reason::Dearer,
+                (_, None) => Reason::NotDrawn,
+            };
+            decision.candidates[at].lost = Some(lost);
+        }
+        decision.order[..=place].rotate_right(1);
+    }
+
+    /// The candidate that the viewer was sent to before, while it is within the slack.
+    fn kept(&self, decision: &Decision<'_>) -> Option<usize> {
+        let number = self.viewer.kept?;
+        let is_it = |&&at: &&usize| {
+            let it = &decision.candidates[at];
+            it.rank.tier != FAR && self.snapshot.nodes[it.node].number == number
+        };
+        decision.order.iter().find(is_it).copied()
+    }
+
+    /// The candidate that a running player has no reason to leave.
+    fn stays(&self, decision: &Decision<'_>) -> Option<usize> {
+        let number = self.viewer.playing?;
+        let nodes = &self.snapshot.nodes;
+        let usable = || decision.order.iter().map(|&at| &decision.candidates[at]);
+        let settled = || usable().filter(|it| nodes[it.node].settled);
+        let nearest = settled().map(|it| it.rtt_ms).fold(f32::INFINITY, f32::min);
+        let farthest = nearest + MOVE_SLACKS * self.policy.rtt.max_extra_vs_nearest_ms as f32;
+        let here = |&&at: &&usize| nodes[decision.candidates[at].node].number == number;
+        let at = *decision.order.iter().find(here)?;
+        let it = &decision.candidates[at];
+        if it.rtt_ms >= farthest {
+            return None;
+        }
+        let near = settled().filter(|it| it.rank.tier != FAR);
+        let cheapest = near.filter_map(|it| it.cost).fold(f64::INFINITY, f64::min);
+        let gains = it.cost.unwrap_or(f64::INFINITY) - cheapest > self.policy.weights.churn;
+        (!gains || !self.may_move()).then_some(at)
+    }
+
+    /// Whether this player is of the few that may move in this minute for money.
+    fn may_move(&self) -> bool {
+        let minute = mix(self.viewer.now_s / 60);
+        uniform(mix(self.viewer.key ^ minute)) < self.policy.motion.max_moved_per_min
+    }
+}
+
+impl Rank {
+    fn before(&self, other: &Self) -> std::cmp::Ordering {
+        let tiers = self.tier.cmp(&other.tier);
+        tiers.then(self.key.total_cmp(&other.key))
+    }
+}
+
+fn normalise(chances: &mut [f64]) {
+    let sum: f64 = chances.iter().sum();
+    chances.iter_mut().for_each(|chance| *chance /= sum);
 }
 
 /// Whether an edge at that share of its capacity gives this viewer away: the same viewers each
 /// time, as many as are too many, so that the load comes to rest at the capacity.
 fn sheds(load: f32, key: u64) -> bool {
-    let uniform = (mix(key ^ SHED) >> 40) as f32 / (1u32 << 24) as f32;
-    uniform < 1.0 - 1.0 / load
+    uniform(mix(key ^ SHED)) < 1.0 - 1.0 / f64::from(load)
+}
+
+/// A number above 0 and at most 1.
+fn uniform(random: u64) -> f64 {
+    ((random >> 11) as f64 + 1.0) / (1u64 << 53) as f64
 }
 
 /// Makes a viewer's place in the order of who moves away independent of its draws.
 const SHED: u64 = 0x5bd1_e995_9d1b_54a3;
 
-fn unusable(view: &NodeView, viewer: &Viewer<'_>) -> Option<Reason> {
-    match view.health {
-        Health::Down => Some(Reason::Down),
-        Health::Draining => Some(Reason::Draining),
-        Health::Up => {
-            let named = |list: &str| list.split(',').any(|id| id == view.node().id.as_str());
-            let excluded = !viewer.exclude.is_empty() && named(viewer.exclude);
-            excluded.then_some(Reason::Excluded)
-        }
-    }
-}
+/// The same for who explores.
+const EXPLORE: u64 = 0x2127_599b_f432_5c37;
 
-/// Gives every usable edge its score, and a draw where it may be among the best.
-fn score(snapshot: &Snapshot, viewer: &Viewer<'_>, decision: &mut Decision) {
-    let usable = decision.candidates.iter().filter(|it| it.lost.is_none());
-    let nearest = usable.map(|it| it.rtt_ms).fold(f32::INFINITY, f32::min);
-    for at in 0..decision.candidates.len() {
-        let candidate = &mut decision.candidates[at];
-        if candidate.lost.is_some() {
-            continue;
-        }
-        let band = ((candidate.rtt_ms - nearest) / snapshot.policy.rtt_slack_ms).floor();
-        candidate.rank.band = band;
-        candidate.score = Some(band + candidate.load.min(0.999));
-        if decision.has_room_for(band) {
-            let view = &snapshot.nodes[decision.candidates[at].node];
-            decision.candidates[at].rank.draw = draw(viewer.key, view);
-            decision.rank(at);
-        }
-    }
-}
-
-/// The edge's draw in the viewer's lottery, smallest first: exponential with the rate of its
-/// weight, so that each edge is first in proportion to its weight.
-fn draw(key: u64, view: &NodeView) -> f32 {
-    let uniform = ((mix(key ^ view.seed) >> 40) as f32 + 1.0) / (1u32 << 24) as f32;
-    -uniform.ln() / view.weight()
-}
-
-/// Puts the winner first and tells the others why they lost.
-fn choose(snapshot: &Snapshot, viewer: &Viewer<'_>, decision: &mut Decision) {
-    if decision.count == 0 {
-        return;
-    }
-    let near = |candidate: &Candidate| candidate.score.is_some() && candidate.rank.band == 0.0;
-    let kept = viewer.kept.and_then(|number| {
-        let kept = |it: &Candidate| near(it) && snapshot.nodes[it.node].number == number;
-        decision.candidates.iter().position(kept)
-    });
-    let kept = kept.map(|at| (at, Hold::Kept));
-    let playing = stays(snapshot, viewer, decision).map(|at| (at, Hold::Playing));
-    let held = playing.or(kept);
-    let drawn = &decision.ranked[..decision.count.min(2)];
-    let drawn = [drawn[0], *drawn.last().expect("the count is not zero")];
-    let [first, second] = drawn.map(|at| decision.candidates[at]);
-    let lighter = if near(&second) && second.load < first.load {
-        drawn[1]
-    } else {
-        drawn[0]
-    };
-    let chosen = held.map_or(lighter, |(at, _)| at);
-    decision.held = held.map(|(_, hold)| hold);
-    lead_with(&mut decision.ranked[..decision.count], chosen);
-    for (at, candidate) in decision.candidates.iter_mut().enumerate() {
-        if candidate.score.is_some() && at != chosen {
-            candidate.lost = Some(match (near(candidate), decision.held) {
-                (_, Some(Hold::Playing)) => Reason::PlayedElsewhere,
-                (false, _) => Reason::Farther,
-                (true, Some(Hold::Kept)) => Reason::KeptElsewhere,
-                (true, None) if drawn.contains(&at) => Reason::Busier,
-                (true, None) => Reason::NotDrawn,
-            });
-        }
-    }
-}
-
-/// The candidate that a running player has no reason to leave.
-fn stays(snapshot: &Snapshot, viewer: &Viewer<'_>, decision: &Decision) -> Option<usize> {
-    let number = viewer.playing?;
-    let usable = || decision.candidates.iter().filter(|it| it.score.is_some());
-    let settled = usable().filter(|it| snapshot.nodes[it.node].settled);
-    let nearest = settled.map(|it| it.rtt_ms).fold(f32::INFINITY, f32::min);
-    let farthest = nearest + MOVE_BANDS * snapshot.policy.rtt_slack_ms;
-    let here = |it: &Candidate| it.score.is_some() && snapshot.nodes[it.node].number == number;
-    let at = decision.candidates.iter().position(here)?;
-    (decision.candidates[at].rtt_ms < farthest).then_some(at)
-}
+/// How much cheaper an edge is that has the stream, in units of the edges' mean price: a relayed
+/// copy costs its bit rate once, and a home that follows each wind is none.
+const AT_HOME: f64 = 0.3;
 
 /// How much nearer an edge must be for a running player to go there, in slacks: a move costs a
 /// player's buffer some time, and one slack is what does not matter even to new viewers.
-const MOVE_BANDS: f32 = 2.0;
+const MOVE_SLACKS: f32 = 2.0;
 
-/// Moves `chosen` to the front, in place of the last one when it was not among them.
-fn lead_with(ranked: &mut [usize], chosen: usize) {
-    let at = ranked
-        .iter()
-        .position(|&at| at == chosen)
-        .unwrap_or(ranked.len() - 1);
-    ranked[at] = chosen;
-    ranked[..=at].rotate_right(1);
-}
+/// By how much a chance shrinks for each share that an edge carries more than was planned. Viewers
+/// stay some minutes, so that within a telemetry interval only few of the load change place.
+const CORRECTION: f64 = 4.0;
+/// However wrong a plan is, prices stay the main thing.
+const LEAST_CORRECTED: f64 = 0.5;
+const MOST_CORRECTED: f64 = 1.5;
+
+/// Who has no more chance than this loses by its cost, not by the draw.
+const SLIGHT: f64 = 0.01;
+
+/// Below this share or load nothing can be said of a deviation.
+const LEAST_SHARE: f64 = 1e-6;
 
 #[cfg(test)]
 mod tests;

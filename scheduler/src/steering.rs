@@ -115,7 +115,7 @@ fn named(exclude: &str) -> impl Iterator<Item = &str> {
 /// The manifest that a decision for that player comes to. `playing` is the pathway that it is on,
 /// when it said so; `rungs` are all streams of its playlist; `random` spreads the next requests.
 pub fn manifest(
-    (snapshot, decision): (&Snapshot, &Decision),
+    (snapshot, decision): (&Snapshot, &Decision<'_>),
     trail: &Trail<'_>,
     rungs: &[StreamKey],
     playing: Option<&NodeId>,
@@ -149,10 +149,10 @@ pub fn manifest(
 
 /// The chosen edge, its fallbacks, and as the last one the least loaded of all others that are
 /// usable: when the near ones fail together, a far one that has room still plays.
-fn pathways(snapshot: &Snapshot, decision: &Decision) -> Vec<NodeId> {
+fn pathways(snapshot: &Snapshot, decision: &Decision<'_>) -> Vec<NodeId> {
     let ranked: Vec<usize> = decision.edges().map(|edge| edge.node).collect();
     let others = decision.candidates.iter();
-    let others = others.filter(|it| it.score.is_some() && !ranked.contains(&it.node));
+    let others = others.filter(|it| it.cost.is_some() && !ranked.contains(&it.node));
     let safe = others
         .min_by(|a, b| a.load.total_cmp(&b.load))
         .map(|it| it.node);

@@ -13,8 +13,10 @@ use cluster::plan::{Health, Kick, Plan};
 use cluster::sample::{MAX_BATCH, Sample, State};
 use cluster::stream::{StreamKey, StreamRecord};
 
+use crate::market::Market;
 use crate::plan::plan;
-use crate::snapshot::{Ladders, NodeView, Policy, Sent, Snapshot};
+use crate::policy::Policies;
+use crate::snapshot::{Labels, Ladders, NodeView, Sent, Snapshot};
 
 /// All that a scheduler knows.
 #[derive(Default)]
@@ -27,7 +29,9 @@ pub struct Registry {
     kicks: BTreeMap<StreamKey, u64>,
     ladders: Arc<Ladders>,
     plan: Arc<Plan>,
-    policy: Policy,
+    labels: Arc<Labels>,
+    policies: Arc<Policies>,
+    market: Arc<Market>,
     last_number: u16,
     ticked_ms: u64,
     changed: bool,
@@ -64,13 +68,12 @@ impl Refused {
 
 impl Registry {
     /// An empty registry that goes on after `plan`, with the orders kept in the store.
-    pub fn new(policy: Policy, plan: Plan, drains: BTreeSet<NodeId>, kicks: Vec<Kick>) -> Self {
+    pub fn new(plan: Plan, drains: BTreeSet<NodeId>, kicks: Vec<Kick>) -> Self {
         let kicks = kicks
             .into_iter()
             .map(|kick| (kick.key, kick.until_ms))
             .collect();
         Self {
-            policy,
             plan: Arc::new(plan),
             drains,
             kicks,
@@ -158,18 +161,34 @@ impl Registry {
             settled: self.ticked_ms.saturating_sub(view.health_since_ms) >= SETTLE_MS,
             ..view.clone()
         };
-        Snapshot {
+        let mut snapshot = Snapshot {
             nodes: self.nodes.values().map(view).collect(),
             streams: self.streams.clone(),
             ladders: self.ladders.clone(),
+            labels: self.labels.clone(),
             plan: self.plan.clone(),
-            policy: self.policy,
-        }
+            policies: self.policies.clone(),
+            ..Snapshot::default()
+        };
+        snapshot.follow(&self.market, unix_ms);
+        snapshot
     }
 
-    /// Takes other rungs for all streams.
-    pub fn climb(&mut self, ladders: Ladders) {
-        self.ladders = Arc::new(ladders);
+    /// Steers by another market.
+    pub fn trade(&mut self, market: Arc<Market>) {
+        self.market = market;
+        self.changed = true;
+    }
+
+    /// Steers and plans by other policies.
+    pub fn obey(&mut self, policies: Arc<Policies>) {
+        self.policies = policies;
+        self.changed = true;
+    }
+
+    /// Takes other rungs and labels for all streams.
+    pub fn climb(&mut self, ladders: Ladders, labels: Labels) {
+        (self.ladders, self.labels) = (Arc::new(ladders), Arc::new(labels));
         self.changed = true;
     }
 

@@ -8,7 +8,7 @@ use cluster::token::Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::geo::Source;
-use crate::steer::{Decision, Hold, Reason};
+use crate::steer::{Decision, Hold};
 
 /// Why a viewer is sent nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +88,13 @@ pub struct ViewerPlace {
 pub enum Why {
     /// It is the nearest.
     Nearest,
-    /// It is the less loaded of equally near ones.
-    LessLoaded,
-    /// It is equally near, and the viewer was there before.
+    /// It is about as near as the nearest, and was drawn.
+    Drawn,
+    /// It is within the slack, and its price is worth the longer way.
+    Cheaper,
+    /// It is good enough, and was drawn so that the path to it gets measured.
+    Explored,
+    /// The viewer was there before.
     Kept,
     /// The player is there now, and nothing calls for a move.
     Playing,
@@ -98,16 +102,19 @@ pub enum Why {
 
 impl Why {
     /// Why the chosen edge was chosen.
-    pub fn of(decision: &Decision) -> Self {
-        let busier = decision
-            .candidates
-            .iter()
-            .any(|edge| edge.lost == Some(Reason::Busier));
-        match (decision.held, busier) {
-            (Some(Hold::Kept), _) => Why::Kept,
-            (Some(Hold::Playing), _) => Why::Playing,
-            (None, true) => Why::LessLoaded,
-            (None, false) => Why::Nearest,
+    pub fn of(decision: &Decision<'_>) -> Self {
+        let usable = decision.candidates.iter().filter(|it| it.cost.is_some());
+        let near = |than: f32| usable.clone().filter(move |it| it.rtt_ms <= than).count();
+        let chosen = decision.chosen().map_or(0.0, |it| it.rtt_ms);
+        let nearest = usable.clone().map(|it| it.rtt_ms);
+        let nearest = nearest.fold(f32::INFINITY, f32::min);
+        match decision.held {
+            Some(Hold::Kept) => Self::Kept,
+            Some(Hold::Playing) => Self::Playing,
+            None if decision.explored => Self::Explored,
+            None if chosen > nearest + ABOUT_MS => Self::Cheaper,
+            None if near(nearest + ABOUT_MS) > 1 => Self::Drawn,
+            None => Self::Nearest,
         }
     }
 
@@ -115,9 +122,14 @@ impl Why {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Nearest => "the nearest usable edge",
-            Self::LessLoaded => "the less loaded of two equally near edges",
-            Self::Kept => "equally near, and the viewer was there before",
+            Self::Drawn => "drawn from equally near edges",
+            Self::Cheaper => "cheaper, and within the policy's slack",
+            Self::Explored => "within the policy's slack, drawn to measure the path",
+            Self::Kept => "the viewer was there before",
             Self::Playing => "the player is there, and nothing calls for a move",
         }
     }
 }
+
+/// Edges whose round-trip times differ by less are equally near.
+const ABOUT_MS: f32 = 1.0;

@@ -15,7 +15,7 @@ use cluster::token::{Action, Attempt, Pattern, is_sid, new_sid};
 use super::query::Query;
 use super::{Asked, Decided, Redirector, Refused, Request, url, viewer_key};
 use crate::snapshot::{NodeView, Snapshot};
-use crate::steer::steer;
+use crate::steer::{Viewer, steer};
 use crate::steering::{Manifest, PATH, Trail, manifest, media_uri};
 
 /// The answer to a player that joins.
@@ -118,13 +118,18 @@ impl Redirector {
         }
         let viewer_key = viewer_key(key.as_str(), address, claims.sid.as_deref());
         let exclude = query.exclude.as_deref().unwrap_or_default();
-        let mut viewer = self.viewer(self.geo.locate(address), viewer_key, exclude);
-        viewer.playing = playing.map(|view| view.number);
+        let viewer = Viewer {
+            stream: Some(&key),
+            label: claims.label.as_deref(),
+            playing: playing.map(|view| view.number),
+            exclude,
+            ..self.viewer(self.geo.locate(address), viewer_key)
+        };
         let decision = steer(&snapshot, &viewer);
         let chosen = &snapshot.nodes[decision.chosen().ok_or(Refused::NoEdge)?.node];
         let known = [viewer.kept, viewer.playing].contains(&Some(chosen.number));
         if !known {
-            chosen.expect(best.bitrate_bps);
+            decision.count(&snapshot, best.bitrate_bps);
         }
         self.sticky.keep(viewer_key, chosen.number, now_s);
         let stays = playing.is_none_or(|view| view.number == chosen.number);

@@ -275,8 +275,8 @@ fn only_new_viewers_count_as_sent() {
             .redirect(&request("203.0.113.7", "/live/x.flv", ""))
             .unwrap();
     }
-    let (_, decision) =
-        redirector.explain(&world(), "live/x", "203.0.113.8".parse().unwrap(), None);
+    let (snapshot, address) = (world(), "203.0.113.8".parse().unwrap());
+    let (_, decision) = redirector.explain(&snapshot, "live/x", address, None);
     assert!(decision.chosen().is_some());
     let sent = redirector.snapshot.load().node("fra").unwrap().sent.count();
     assert_eq!((sent.viewers, sent.egress_bps), (1, 1_000_000));

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cluster::node::{Capacity, Node, NodeId, Place, Role};
-use cluster::plan::Plan;
 use cluster::sample::Sample;
 use cluster::stream::{StreamKey, StreamRecord};
 
-use super::{NodeView, Policy, Sent, Snapshot};
+use super::{NodeView, Sent, Snapshot};
 
 /// A city's coordinates.
 pub(crate) type City = (f64, f64);
@@ -76,8 +75,6 @@ pub(crate) fn snapshot(nodes: Vec<NodeView>) -> Snapshot {
     Snapshot {
         nodes,
         streams,
-        ladders: Arc::default(),
-        plan: Arc::new(Plan::default()),
-        policy: Policy::default(),
+        ..Snapshot::default()
     }
 }

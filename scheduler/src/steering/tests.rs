@@ -39,11 +39,8 @@ fn answer(nodes: Vec<NodeView>, playing: &str, asked: u8, random: u64) -> Manife
         source: Source::Database,
     };
     let viewer = Viewer {
-        located,
-        key: 1,
-        kept: None,
         playing: snapshot.node(playing).map(|view| view.number),
-        exclude: "",
+        ..Viewer::new(located, 1, 0)
     };
     let decision = steer(&snapshot, &viewer);
     let (stream, base) = (key("live/x"), id("fra"));

@@ -15,7 +15,7 @@ fn registry() -> Registry {
         vec![],
         vec![],
     );
-    Registry::new(Policy::default(), before, BTreeSet::new(), Vec::new())
+    Registry::new(before, BTreeSet::new(), Vec::new())
 }
 
 fn edge(seq: u64) -> Sample {
@@ -278,10 +278,11 @@ fn a_plan_names_the_rungs_of_streams_on_air() {
     let mut registry = registry();
     let key = |text: &str| StreamKey::parse(text).unwrap();
     let rungs = vec![key("live/a"), key("live/a_480")];
-    registry.climb(Ladders::from([
+    let ladders = Ladders::from([
         (key("live/a"), rungs.clone()),
         (key("live/gone"), rungs.clone()),
-    ]));
+    ]);
+    registry.climb(ladders, Labels::new());
     take(&mut registry, 0, origin(5, &["live/a", "live/b"]));
     let snapshot = registry.snapshot(0);
     let planned = |text: &str| snapshot.plan.stream(&key(text)).map(|it| it.rungs.clone());
