@@ -5,8 +5,10 @@ import { kilometres, milliseconds, percent } from "./format.js";
 
 const WHY = {
   nearest: "the nearest usable edge",
-  less_loaded: "the less loaded of two equally near edges",
-  kept: "equally near, and the viewer was there before",
+  drawn: "drawn from equally near edges",
+  cheaper: "cheaper, and within the policy's slack",
+  explored: "within the policy's slack, drawn to measure the path",
+  kept: "the viewer was there before",
 };
 const LOST = {
   down: "down: silent or gone",
@@ -14,10 +16,15 @@ const LOST = {
   excluded: "excluded by the viewer",
   viewers_full: "full: viewers at the limit",
   egress_full: "full: egress at the limit",
-  farther: "farther away",
-  not_drawn: "as near, but not drawn",
-  busier: "as near, but busier",
-  kept_elsewhere: "as near; the viewer stays",
+  denied: "denied by the policy",
+  not_allowed: "not allowed by the policy",
+  residency: "not in a country that the policy allows",
+  too_dear: "dearer than the policy allows",
+  farther: "farther than the policy's slack",
+  dearer: "usable, but others cost less",
+  not_drawn: "in the lottery, another was drawn",
+  ahead_of_share: "drawn, but ahead of its share",
+  kept_elsewhere: "usable; the viewer stays",
 };
 const MOST = 12; // of hundreds of edges the nearest tell the story
 
@@ -33,6 +40,9 @@ export class Explain {
         { text: (it) => kilometres(it.distance_km), class: "n" },
         { text: (it) => milliseconds(it.rtt_ms), class: "n" },
         { text: (it) => percent(it.load), class: "n" },
+        { text: (it) => it.price.toFixed(2), class: "n" },
+        { text: (it) => (it.cost === null ? "–" : it.cost.toFixed(2)), class: "n" },
+        { text: (it) => percent(it.chance), class: "n" },
         { text: (it) => (it.lost ? LOST[it.lost] ?? it.lost : "chosen") },
       ],
     });

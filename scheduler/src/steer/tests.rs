@@ -522,7 +522,7 @@ fn few_players_a_minute_move_for_money() {
     );
 }
 
-/// Max over mean load when viewers come and go for half an hour of virtual time, steered by four
+/// Max over mean load when viewers come and go for ten minutes of virtual time, steered by four
 /// schedulers that know each edge's load of `age_s` ago and what they sent themselves.
 fn herding(age_s: u64) -> f32 {
     const EDGES: usize = 10;
