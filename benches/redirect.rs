@@ -112,11 +112,7 @@ fn best_rate(mut work: impl FnMut(u64)) -> f64 {
 }
 
 fn redirector(edges: usize, databases: Vec<std::path::PathBuf>) -> Redirector {
-    let mut registry = Registry::new(
-        Plan::default(),
-        Default::default(),
-        vec![],
-    );
+    let mut registry = Registry::new(Plan::default(), Default::default(), vec![]);
     for number in 0..edges {
         let unit = |salt: u64| (mix(number as u64 * 7 + salt) >> 11) as f64 / (1u64 << 53) as f64;
         let node = node(

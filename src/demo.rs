@@ -182,6 +182,7 @@ impl Demo {
             .map(|(stream, _)| StreamKey::parse(stream))
             .collect::<Result<_, _>>()?;
         let both = (rungs.len() > 1).then(|| scheduler::config::Stream {
+            labels: Vec::new(),
             name: rungs[0].clone(),
             rungs,
         });

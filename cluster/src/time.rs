@@ -195,6 +195,11 @@ impl Time {
         seconds(self.week)
     }
 
+    /// A billing period in calendar seconds.
+    pub fn billing_period_s(&self) -> i64 {
+        seconds(self.billing_period).into()
+    }
+
     /// A billing slot in calendar seconds.
     pub fn billing_slot_s(&self) -> u32 {
         seconds(self.billing_slot)

@@ -145,6 +145,19 @@ impl Geo {
         })
     }
 
+    /// Where most viewers of a region are taken to be: at its zone, its centre, or where viewers of
+    /// unknown address are.
+    pub fn centre(&self, region: Region) -> Point {
+        let zone = self.data.load().zones.centre(region);
+        let text = region.as_str();
+        let (country, state) = text.split_once('-').unwrap_or((text, ""));
+        let country: Option<[u8; 2]> = country.as_bytes().try_into().ok();
+        let state = || country.and_then(|country| centres::of_state(country, state));
+        zone.or_else(|| state().map(|(_, centre)| centre))
+            .or_else(|| country.and_then(centres::of_country))
+            .unwrap_or(self.fallback)
+    }
+
     /// The name of the place, for people: the zone's, the city's, else empty.
     pub fn name(&self, address: IpAddr) -> String {
         let address = address.to_canonical();

@@ -12,6 +12,7 @@ pub mod collect;
 pub mod snapshot;
 pub mod market;
 pub mod plan;
+pub mod planner;
 pub mod steer;
 pub mod steering;
 pub mod geo;

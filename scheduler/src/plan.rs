@@ -4,14 +4,15 @@
 //! cluster. Streams are taken straight from their origin: the parents' list stays empty.
 
 pub mod billing;
+pub mod cost;
 pub mod split;
+pub mod trade;
+pub mod view;
 
 use cluster::plan::{Kick, Mark, NodeState, Plan, StreamPlan};
 use cluster::stream::StreamRecord;
 
 use crate::snapshot::{Ladders, NodeView};
-
-pub mod cost;
 
 /// The next plan, or None when nothing differs from the one before.
 pub fn plan<'a>(

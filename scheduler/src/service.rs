@@ -29,6 +29,8 @@ use crate::forecast::{self, Forecasts};
 use crate::geo::{self, Geo};
 use crate::history::{self, Exposition, History};
 use crate::meter::{Meter, Pathways};
+use crate::planner::{self, Planner};
+use crate::price::{self, Prices};
 use crate::redirect::address::Proxies;
 use crate::redirect::{Redirector, public};
 use crate::snapshot::Snapshot;
@@ -39,6 +41,7 @@ pub struct Scheduler {
     collector: Arc<Collector>,
     history: Arc<History>,
     forecasts: Arc<Forecasts>,
+    planner: Arc<Planner>,
     redirector: Arc<Redirector>,
     public: Server,
     cluster: Server,
@@ -83,9 +86,18 @@ impl Scheduler {
         Exposition::register(&mut metrics, collector.snapshot(), history.clone());
         let from = (&history, &collector);
         let forecasts = forecasts(&config, from, (&store, epoch), &mut metrics).await?;
+        let geo = Arc::new(Geo::load(geo, &common.node.place)?);
+        let sources = planner::Sources {
+            collector: collector.clone(),
+            history: history.clone(),
+            outlook: forecasts.outlook(),
+            geo: geo.clone(),
+            clock: Clock::system(),
+        };
+        let planner = Arc::new(Planner::new(sources, &mut metrics));
         let redirector = Arc::new(Redirector {
             snapshot: collector.snapshot(),
-            geo: Arc::new(Geo::load(geo, &common.node.place)?),
+            geo,
             gate: Gate::load(&common.tokens, &common.cluster.secret).context("[tokens]")?,
             sticky: Sticky::new(config.sticky.get()),
             proxies: Proxies {
@@ -116,12 +128,15 @@ impl Scheduler {
             public_url: config.public_url(addrs.public.port()),
             places: config.places,
         });
-        let more = history::router(history.clone()).merge(forecast::router(forecasts.clone()));
-        let api = api.merge(more);
+        let api = api
+            .merge(history::router(history.clone()))
+            .merge(forecast::router(forecasts.clone()))
+            .merge(planner::api::router(planner.clone()));
         Ok(Self {
             collector,
             history,
             forecasts,
+            planner,
             redirector,
             public,
             cluster,
@@ -138,6 +153,12 @@ impl Scheduler {
         let (ladders, labels) = config::streams(streams)?;
         self.collector
             .order(|registry, _| registry.climb(ladders, labels));
+        Ok(self)
+    }
+
+    /// Plans by these prices.
+    pub fn prices(self, rows: &[price::Row]) -> anyhow::Result<Self> {
+        self.planner.reprice(Prices::new(rows)?);
         Ok(self)
     }
 
@@ -158,6 +179,7 @@ impl Scheduler {
             collector,
             history,
             forecasts,
+            planner,
             redirector,
             drain,
             addrs,
@@ -177,6 +199,7 @@ impl Scheduler {
         drain.background(collector.clone().run());
         drain.background(history.clone().run());
         drain.background(forecasts.run());
+        drain.background(planner.run());
         drain.background(redirector.geo.clone().watch(drain.stop_token()));
         let viewers = self.public.run(move |request| {
             let response = public::answer(&redirector, &request);

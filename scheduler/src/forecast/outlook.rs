@@ -45,11 +45,23 @@ impl Outlook {
         expected.lanes.iter().find(reaches)
     }
 
+    /// A region's demand at the step that is forecast from, in viewers, if it was seen.
+    pub fn now(&self, region: &Region) -> Option<f64> {
+        let expected = self.series.get(&format!("region/{region}/demand"))?;
+        expected.now.is_finite().then_some(expected.now)
+    }
+
+    /// Whether an unannounced crowd comes to a region.
+    pub fn is_surging(&self, region: &Region) -> bool {
+        self.surges.contains_key(&Subject::Region(*region))
+    }
+
     /// The quantile of a region's demand that is planned for.
     pub fn risk(&self, region: &Region) -> f32 {
-        match self.surges.contains_key(&Subject::Region(*region)) {
-            true => SURGE_RISK,
-            false => USUAL_RISK,
+        if self.is_surging(region) {
+            SURGE_RISK
+        } else {
+            USUAL_RISK
         }
     }
 

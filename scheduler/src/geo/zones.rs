@@ -3,6 +3,7 @@
 //! Two spellings, told apart by the file's ending: TOML (`[[zone]]` tables with `cidr`, `lat`,
 //! `lon`, `name`) and CSV (`cidr,lat,lon,name`, `#` begins a comment). The longest prefix wins.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use cluster::region::Region;
@@ -17,6 +18,7 @@ use super::sphere::Point;
 pub(super) struct Zones {
     v4: PrefixMap<Ipv4Net, Zone>,
     v6: PrefixMap<Ipv6Net, Zone>,
+    centres: HashMap<Region, Point>,
 }
 
 /// A named place that a network is at.
@@ -55,6 +57,11 @@ impl Zones {
         }
     }
 
+    /// Where the first zone of that region is.
+    pub(super) fn centre(&self, region: Region) -> Option<Point> {
+        self.centres.get(&region).copied()
+    }
+
     fn collect(rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Self, Error> {
         let mut zones = Self::default();
         for (count, row) in rows.enumerate() {
@@ -73,6 +80,7 @@ impl Zones {
             region: Region::named(&row.name),
             name: row.name,
         };
+        self.centres.entry(zone.region).or_insert(zone.point);
         match row.cidr {
             IpNet::V4(net) => self.v4.insert(net.trunc(), zone),
             IpNet::V6(net) => self.v6.insert(net.trunc(), zone),

@@ -77,6 +77,12 @@ impl Tariff {
         }
     }
 
+    /// USD a month for a load that never changes.
+    pub fn steady_usd(&self, bps: f64) -> f64 {
+        let mbps = bps / 1e6;
+        self.owed(mbps, mbps * GB_PER_MBPS_MONTH)
+    }
+
     /// Bits per second that are paid for before anything flows.
     pub fn commit_bps(&self) -> f64 {
         match self.model {

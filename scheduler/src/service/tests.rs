@@ -107,6 +107,17 @@ impl Running {
             .expect("the edge changes in time");
     }
 
+    async fn until_nodes(&self, count: usize) {
+        let known = async || self.admin(Method::GET, "/api/v1/nodes").await.1;
+        let wait = async {
+            while known().await.as_array().is_none_or(|it| it.len() < count) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let known = timeout(Duration::from_secs(5), wait).await;
+        known.expect("all nodes are known in time");
+    }
+
     async fn admin(&self, method: Method, path: &str) -> (StatusCode, Value) {
         let url = format!("http://{}{path}", self.addrs.admin);
         let request = Request::builder()
@@ -137,6 +148,7 @@ async fn on_air() -> Running {
         .await
         .unwrap();
     running.until_edge(Some("fra")).await;
+    running.until_nodes(3).await;
     running
 }
 

@@ -574,6 +574,6 @@ fn herding(age_s: u64) -> f32 {
 fn loads_stay_even_however_old_telemetry_is() {
     for age_s in [5, 30, 120] {
         let worst = herding(age_s);
-                assert!(worst <= 1.1, "max/mean {worst} at {age_s} s");
+        assert!(worst <= 1.1, "max/mean {worst} at {age_s} s");
     }
 }

@@ -1,0 +1,109 @@
+//! What each edge's traffic has cost in the billing period so far, and up to where more is free.
+
+use std::collections::HashMap;
+
+use cluster::node::NodeId;
+
+use crate::history::{History, Ring};
+use crate::plan::billing::{Bill, MAX_SLOTS, Tariff};
+use crate::policy::Policy;
+use crate::price::Prices;
+use crate::snapshot::{NodeView, Snapshot};
+
+/// The running bills, by node.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    bills: HashMap<NodeId, Bill>,
+    /// The last slot that was entered.
+    entered: i64,
+    period: i64,
+}
+
+/// The bill of one edge, as the plan and the operator see it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Account {
+    /// Its contract.
+    pub tariff: Tariff,
+    /// Bits per second up to which traffic costs nothing more.
+    pub level_bps: f64,
+    /// What counts for a bit above, as a factor of the tariff's price.
+    pub beyond: f64,
+    /// USD that the period costs already.
+    pub usd_so_far: f64,
+    /// USD that it comes to if it goes on so.
+    pub usd_expected: f64,
+    /// Slots that may still be above the level for nothing.
+    pub free_slots: usize,
+    /// Slots of the period, and those that are over.
+    pub slots: (usize, usize),
+}
+
+impl Accounts {
+    /// Enters the slots that are over; at a new period, or of a new node, all since its start.
+    /// Blocks.
+    pub(super) fn follow(&mut self, history: &History, snapshot: &Snapshot, at_s: i64) {
+        let slot_s = i64::from(history.step_s(Ring::Coarse));
+        let period_s = history.time().billing_period_s();
+        let slots = (period_s / slot_s).clamp(1, MAX_SLOTS as i64);
+        let now = at_s.div_euclid(slot_s);
+        let period = now.div_euclid(slots);
+        let first = period * slots;
+        if period != self.period {
+            self.bills.clear();
+        }
+        let known: Vec<&NodeView> = snapshot.nodes.iter().filter(|it| it.is_edge).collect();
+        self.bills
+            .retain(|id, _| known.iter().any(|view| view.node().id == *id));
+        for view in known {
+            let id = &view.node().id;
+            let from = if self.bills.contains_key(id) {
+                (self.entered - LATE_SLOTS).max(first)
+            } else {
+                first
+            };
+            let bill = self.bills.entry(id.clone());
+            let bill = bill.or_insert_with(|| Bill::new(first, slots as usize));
+            if now == self.entered && bill.elapsed() > 0 {
+                continue;
+            }
+            let name = format!("node/{id}/egress_bps");
+            let seconds = from * slot_s..now * slot_s;
+            match history.series(&name, Ring::Coarse, seconds) {
+                Ok(Some(series)) => {
+                    for (slot, value) in (series.first..).zip(&series.values) {
+                        // A gap carried nothing that anyone knows of.
+                        bill.push(slot, if value.is_nan() { 0.0 } else { *value });
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, %id, "a bill misses slots"),
+            }
+        }
+        (self.entered, self.period) = (now, period);
+    }
+
+    /// The account of an edge.
+    pub(super) fn of(&self, view: &NodeView, prices: &Prices, policy: &Policy) -> Account {
+        let tariff = prices.of(view.node().id.as_str()).tariff;
+        let none = Bill::new(0, 1);
+        let bill = self.bills.get(&view.node().id).unwrap_or(&none);
+        let commit_bps = if policy.billing.respect_commit {
+            tariff.commit_bps()
+        } else {
+            0.0
+        };
+        let level_bps = bill.level(&tariff).max(commit_bps);
+        Account {
+            tariff,
+            level_bps,
+            beyond: 1.0,
+            usd_so_far: bill.usd_so_far(&tariff),
+            usd_expected: bill.usd_expected(&tariff),
+            free_slots: bill.free_slots_left(level_bps).unwrap_or(0),
+            slots: (bill.elapsed() + bill.remaining(), bill.elapsed()),
+        }
+    }
+}
+
+/// Slots that are read again, because samples that waited at a node come late.
+const LATE_SLOTS: i64 = 2;
