@@ -34,6 +34,9 @@ pub struct Config {
     /// Read by `weir scheduler`: streams that are rungs of one another or have labels, in as many
     /// tables `[[stream]]` as there are such.
     pub stream: Vec<scheduler::config::Stream>,
+    /// Read by `weir scheduler`: what the traffic of which nodes costs, in as many tables
+    /// `[[price]]` as there are contracts. Without any, all edges are equally dear.
+    pub price: Vec<scheduler::price::Row>,
     /// Read by `weir scheduler`: how an address becomes a place.
     pub geo: scheduler::geo::Config,
     /// What is written to standard error.
@@ -60,6 +63,7 @@ impl Config {
         let filled = toml::to_string(&value).context("a table that was read can be written")?;
         let config: Self = toml::from_str(&filled).map_err(|error| explain(error.message()))?;
         scheduler::config::streams(&config.stream)?;
+        scheduler::price::Prices::new(&config.price)?;
         config.time.check()?;
         Ok(config)
     }
@@ -149,6 +153,14 @@ mod tests {
             (
                 "[[stream]]\nname = \"live/x\"\nrungs = [\"live/y\", \"live/z\"]",
                 "[[stream]] live/x: it must be one of its rungs",
+            ),
+            (
+                "[[price]]\nnode = \"edge-*\"\nusd_per_mbps_month = 0.5",
+                "usd_per_mbps_month: Some(0.5)",
+            ),
+            (
+                "[[price]]\nnode = \"edge-*\"\nmodel = \"flat\"",
+                "[[price]] row 1 (node = \"edge-*\"): model = \"flat\" needs port_usd",
             ),
             ("[time]\nscale = 288.0", "say history_step = \"5m\""),
             ("[admin\n", "TOML parse error"),

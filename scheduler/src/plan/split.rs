@@ -79,17 +79,18 @@ impl Split {
     }
 }
 
-/// How long to look, and how sharply the regions choose.
+/// How long to look, and how sharply the regions choose: temperatures, in cost units.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effort {
     /// The most times the prices are moved.
     pub rounds: u32,
-    /// The lowest temperature, as a share of the mean cost of an offer.
-    pub tau: f64,
-    /// The temperature to begin with, in multiples of the lowest, were the price beyond levels part
-    /// of the mean cost.
-    pub heat: f64,
-    /// What remains of the heat after a round.
+    /// To begin with: about what prices are off by.
+    pub hot: f64,
+    /// From here on downwards a split counts.
+    pub cool: f64,
+    /// The lowest.
+    pub cold: f64,
+    /// What remains of a temperature after a round.
     pub cooling: f64,
     /// The gap at which to stop.
     pub gap: f64,
@@ -98,16 +99,17 @@ pub struct Effort {
 impl Effort {
     /// Without prices to start from.
     pub const COLD: Self = Self {
-        rounds: 300,
-        tau: 0.006,
-        heat: 100.0,
-        cooling: 0.6,
+        rounds: 200,
+        hot: 2.0,
+        cool: 0.02,
+        cold: 0.002,
+        cooling: 0.7,
         gap: 0.003,
     };
     /// From the prices of a moment ago.
     pub const WARM: Self = Self {
         rounds: 60,
-        heat: 4.0,
+        hot: 0.02,
         ..Self::COLD
     };
 }
@@ -178,19 +180,38 @@ const LARGEST: f64 = 1e30;
 
 /// Finds prices at which the regions' own choice is a nearly best split.
 ///
-/// `start` are prices by edge found for a similar problem before.
+/// `start` are prices by edge found for a similar problem before; where they do not lead to a close
+/// split, the search begins once more without them.
 pub fn split(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> Split {
-    let unit = effort.tau.max(f64::EPSILON);
-    let answer = unit * problem.mean_cost();
+    let (found, close) = ascend(problem, start, effort);
+    if close || start.is_none() {
+        return found;
+    }
+    let anew = Effort {
+        rounds: Effort::COLD.rounds.max(effort.rounds),
+        hot: Effort::COLD.hot.max(effort.hot),
+        ..*effort
+    };
+    let (again, _) = ascend(problem, None, &anew);
+    if (again.overload, again.cost) < (found.overload, found.cost) {
+        again
+    } else {
+        found
+    }
+}
+
+/// The best split found, and whether it is as good as was asked for.
+fn ascend(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> (Split, bool) {
+    let cold = effort.cold.max(f64::EPSILON);
+    let cool = effort.cool.max(cold);
+    let mut tau = effort.hot.max(cool);
     let mut ascent = Ascent::new(problem, start);
-    let cool = unit * ascent.scale;
-    let mut tau = cool * effort.heat.max(1.0);
     ascent.choose(tau);
     while ascent.best.rounds < effort.rounds && !(tau <= cool && ascent.is_close(effort.gap)) {
         let progress = ascent.climb(tau);
-        if tau > answer && progress != Progress::Part {
+        if tau > cold && progress != Progress::Part {
             let hot = tau > cool;
-            tau = (tau * effort.cooling).max(answer);
+            tau = (tau * effort.cooling).max(cold);
             if hot && tau <= cool {
                 ascent.forget();
             }
@@ -199,7 +220,8 @@ pub fn split(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> Split
             break;
         }
     }
-    ascent.finish()
+    let close = ascent.is_close(effort.gap);
+    (ascent.finish(), close)
 }
 
 /// Like [`split`], with few edges far beyond their levels in place of many a little.
@@ -211,7 +233,7 @@ pub fn concentrate(problem: &Problem, start: Option<&[f64]>, effort: &Effort) ->
     let mut found = split(problem, start, effort);
     let mut weighed = problem.clone();
     let again = Effort {
-        heat: effort.heat.min(Effort::WARM.heat),
+        hot: effort.hot.max(Effort::COLD.hot),
         ..*effort
     };
     for _ in 0..2 {

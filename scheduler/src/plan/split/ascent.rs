@@ -1,9 +1,10 @@
 //! Sans-IO: Newton's method on the prices of the smoothed problem, with its line search.
 //!
-//! At a temperature the dual is smooth and concave but for two kinks an edge, at price 0 and where
-//! it goes beyond its level; a price that rests in a kink is left out of the step. Its curvature is
-//! that of a graph in which regions tie edges to one another, so that conjugate gradients find the
-//! way of prices that must move together, which single steps of each would take long for.
+//! At a temperature also an edge answers softly: what it has to spare grows with its price, from
+//! nothing at 0 to its level, and about the price beyond it from there to its limit. So the dual is
+//! smooth and concave. Its curvature is that of a graph in which regions tie edges to one another,
+//! so that conjugate gradients find the way of prices that must move together, which single steps
+//! of each would take long for.
 
 use super::{LARGEST, Problem, Split, Supply, soft_minimum};
 
@@ -14,8 +15,6 @@ pub(super) struct Ascent<'a> {
     supplies: Vec<Supply>,
     /// Of a bit above a limit: no less than any detour that avoids it.
     deterrent: f64,
-    /// What prices turn on: a mean offer, and the mean price beyond a level.
-    pub(super) scale: f64,
     prices: Vec<f64>,
     shares: Vec<f64>,
     loads: Vec<f64>,
@@ -24,6 +23,8 @@ pub(super) struct Ascent<'a> {
     /// What the smoothed dual came to at these prices.
     value: f64,
     ties: Ties,
+    /// Room that is as good as without a limit.
+    ample: f64,
     /// Bits per second without a usable offer.
     unserved: f64,
     pub(super) best: Split,
@@ -54,7 +55,6 @@ impl<'a> Ascent<'a> {
             demand: (0..problem.demand.len())
                 .map(|r| problem.demand_of(r))
                 .collect(),
-            scale: problem.mean_cost() + mean_beyond(&supplies),
             supplies,
             deterrent,
             prices,
@@ -63,6 +63,10 @@ impl<'a> Ascent<'a> {
             aloof: vec![0.0; edges],
             value: f64::NEG_INFINITY,
             ties: Ties::default(),
+            ample: AMPLE
+                * (0..problem.demand.len())
+                    .map(|r| problem.demand_of(r))
+                    .sum::<f64>(),
             unserved: 0.0,
             best: Split {
                 cost: f64::INFINITY,
@@ -73,10 +77,10 @@ impl<'a> Ascent<'a> {
         }
     }
 
-    /// Whether nothing overflows and the cost is within this part of the bound; of a small part of
-    /// what prices turn on, where next to nothing costs anything.
+    /// Whether nothing overflows and the cost is within this part of the bound, or of a
+    /// tenth of a cost unit a bit where hardly anything costs anything.
     pub(super) fn is_close(&self, gap: f64) -> bool {
-        let least = FLOOR * self.scale * self.demand.iter().sum::<f64>();
+        let least = FLOOR * self.demand.iter().sum::<f64>();
         self.best.overload <= self.unserved
             && self.best.cost - self.best.bound <= gap * self.best.cost.abs().max(least)
     }
@@ -126,7 +130,7 @@ impl<'a> Ascent<'a> {
             cost += supply.beyond * paid + self.deterrent * over;
             overload += over;
             bound += supply.worth(*price);
-            smoothed += supply.aim().worth(*price);
+            smoothed -= supply.aim(self.ample).earned(*price, tau);
         }
         self.value = smoothed;
         self.best.bound = self.best.bound.max(bound);
@@ -148,8 +152,7 @@ impl<'a> Ascent<'a> {
             self.best.rounds += 1;
             for (edge, price) in self.prices.iter_mut().enumerate() {
                 let moved = before[edge] + part * way[edge];
-                let supply = &self.supplies[edge];
-                *price = supply.between_kinks(before[edge], moved, self.deterrent);
+                *price = moved.clamp(0.0, self.supplies[edge].roof(self.deterrent));
             }
             self.choose(tau);
             if self.value >= value {
@@ -166,26 +169,22 @@ impl<'a> Ascent<'a> {
         self.settle(tau, value)
     }
 
-    /// Where Newton's step leads; a price leaves a kink only to the side that it is pulled to.
+    /// Where Newton's step leads.
     fn way(&self, tau: f64) -> Vec<f64> {
         let edges = 0..self.prices.len();
-        let mut pull: Vec<f64> = edges.clone().map(|edge| self.pull(edge)).collect();
-        let stiffness: Vec<f64> = edges.map(|edge| self.stiffness(edge, tau)).collect();
-        let mut way = Vec::new();
-        for _ in 0..UNPINNINGS {
-            way = self.ties.solve(&pull, &stiffness, tau);
-            let mut any = false;
-            for (edge, price) in self.prices.iter().enumerate() {
-                if self.loads[edge] == 0.0 {
-                    way[edge] = (NEARLY * tau - self.aloof[edge]).max(-price);
-                }
-                let in_kink = *price == 0.0 || *price == self.supplies[edge].beyond;
-                if in_kink && way[edge] * pull[edge] < 0.0 {
-                    (pull[edge], way[edge], any) = (0.0, 0.0, true);
-                }
-            }
-            if !any {
-                break;
+        let (mut pull, mut stiffness) = (Vec::new(), Vec::new());
+        for edge in edges.clone() {
+            let (load, price) = (self.loads[edge], self.prices[edge]);
+            let (spare, slope) = self.supplies[edge].aim(self.ample).spare(price, tau);
+            let at_roof = price >= self.supplies[edge].roof(self.deterrent) && load > spare;
+            pull.push(if at_roof { 0.0 } else { load - spare });
+            let resists = STIFFNESS * load + STIFFNESS_EMPTY * (spare - load).max(0.0);
+            stiffness.push(slope + resists / tau);
+        }
+        let mut way = self.ties.solve(&pull, &stiffness, tau);
+        for edge in edges {
+            if self.loads[edge] == 0.0 {
+                way[edge] = (NEARLY * tau - self.aloof[edge]).max(-self.prices[edge]);
             }
         }
         way
@@ -196,14 +195,18 @@ impl<'a> Ascent<'a> {
     fn settle(&mut self, tau: f64, value: f64) -> Progress {
         self.best.rounds += 1;
         for (edge, price) in self.prices.iter_mut().enumerate() {
-            let (aim, load) = (self.supplies[edge].aim(), self.loads[edge]);
-            let reach = |room: f64| *price + tau * libm::log(load / room).max(-FURTHEST);
-            let to = if load > 0.0 {
-                reach(aim.level).min(aim.beyond).max(reach(aim.limit))
-            } else {
-                *price - tau * FURTHEST
-            };
-            *price = to.clamp(0.0, aim.roof(self.deterrent));
+            let (aim, load) = (self.supplies[edge].aim(self.ample), self.loads[edge]);
+            let (mut low, mut high) = (*price - FURTHEST * tau, *price + FURTHEST * tau);
+            for _ in 0..BISECTIONS {
+                let middle = 0.5 * (low + high);
+                let comes = load * libm::exp((*price - middle) / tau);
+                if comes > aim.spare(middle.max(0.0), tau).0 {
+                    low = middle;
+                } else {
+                    high = middle;
+                }
+            }
+            *price = low.clamp(0.0, aim.roof(self.deterrent));
         }
         self.choose(tau);
         if self.value > value + LEAST_GAIN * value.abs() {
@@ -211,32 +214,6 @@ impl<'a> Ascent<'a> {
         } else {
             Progress::None
         }
-    }
-
-    /// How much more comes to an edge than its price makes room for; 0 at rest in a kink.
-    fn pull(&self, edge: usize) -> f64 {
-        let (aim, load, price) = (
-            self.supplies[edge].aim(),
-            self.loads[edge],
-            self.prices[edge],
-        );
-        let (least, most) = aim.room_at(price);
-        let roof = aim.roof(self.deterrent);
-        if load > most && price < roof {
-            load - most
-        } else if load < least && price > 0.0 {
-            load - least
-        } else {
-            0.0
-        }
-    }
-
-    /// What resists a price of its own accord: keeps the step of an edge without rivals finite.
-    fn stiffness(&self, edge: usize, tau: f64) -> f64 {
-        let (aim, load) = (self.supplies[edge].aim(), self.loads[edge]);
-        let (least, _) = aim.room_at(self.prices[edge]);
-        let missing = (least.min(f64::MAX) - load).max(0.0);
-        (STIFFNESS * load + STIFFNESS_EMPTY * missing) / tau
     }
 
     pub(super) fn finish(mut self) -> Split {
@@ -344,15 +321,6 @@ impl Ties {
     }
 }
 
-fn mean_beyond(supplies: &[Supply]) -> f64 {
-    let beyond = supplies
-        .iter()
-        .filter(|it| it.level < it.limit)
-        .map(|it| it.beyond);
-    let (sum, count) = beyond.fold((0.0, 0.0), |(sum, count), it| (sum + it, count + 1.0));
-    if count > 0.0 { sum / count } else { 0.0 }
-}
-
 fn product(left: &[f64], right: &[f64]) -> f64 {
     left.iter()
         .zip(right)
@@ -380,13 +348,31 @@ impl Supply {
         }
     }
 
-    /// What prices aim at: so that what they miss by stays within the room.
-    fn aim(&self) -> Self {
+    /// What prices aim at: finite, and so that what they miss by stays within the room.
+    fn aim(&self, ample: f64) -> Self {
         Self {
-            level: self.level * MARGIN,
-            limit: self.limit * MARGIN,
+            level: (self.level * MARGIN).min(ample),
+            limit: (self.limit * MARGIN).min(2.0 * ample),
             ..*self
         }
+    }
+
+    /// What it softly has to spare at a price, and how that grows with the price.
+    fn spare(&self, price: f64, tau: f64) -> (f64, f64) {
+        let below = libm::exp(-price / tau);
+        let above = 1.0 / (1.0 + libm::exp((self.beyond - price) / tau));
+        let room = self.limit - self.level;
+        let spare = self.level * (1.0 - below) + room * above;
+        let slope = self.level * below + room * above * (1.0 - above);
+        (spare, slope / tau)
+    }
+
+    /// What is spare, summed over all prices up to this one.
+    fn earned(&self, price: f64, tau: f64) -> f64 {
+        let below = price - tau * (1.0 - libm::exp(-price / tau));
+        let taus = (price - self.beyond) / tau;
+        let above = tau * (taus.max(0.0) + libm::log1p(libm::exp(-taus.abs())));
+        self.level * below + (self.limit - self.level) * above
     }
 
     /// The highest price that still says something.
@@ -398,25 +384,6 @@ impl Supply {
         } else {
             deterrent
         }
-    }
-
-    /// The loads between which a price is at rest.
-    fn room_at(&self, price: f64) -> (f64, f64) {
-        if price < self.beyond {
-            (self.level, self.level)
-        } else if price > self.beyond {
-            (self.limit, self.limit)
-        } else {
-            (self.level, self.limit)
-        }
-    }
-
-    /// A price on its way stops at what it would pass: 0, the price beyond the level, the roof.
-    fn between_kinks(&self, from: f64, to: f64, deterrent: f64) -> f64 {
-        let passes =
-            (from < self.beyond && to > self.beyond) || (from > self.beyond && to < self.beyond);
-        let to = if passes { self.beyond } else { to };
-        to.clamp(0.0, self.roof(deterrent))
     }
 
     /// What the edge's room adds to the bound at a price: the least over all loads of what lies
@@ -434,13 +401,15 @@ impl Supply {
 
 /// Overload costs this many times what the dearest edge and the mean offer do.
 const DETERRENT: f64 = 100.0;
-/// Costs below this part of the scale are as good as none.
+/// Cost units of a bit below which costs are as good as none.
 const FLOOR: f64 = 0.1;
+/// Room for so many times all demand is as good as without a limit.
+const AMPLE: f64 = 100.0;
 /// Part of an edge's room that prices aim at.
 const MARGIN: f64 = 0.999;
 /// Of a load, so that a step stays finite where nothing else resists it.
-const STIFFNESS: f64 = 1e-3;
-/// Of what an edge lacks: the price of an empty one falls by so many temperatures a step.
+const STIFFNESS: f64 = 1e-4;
+/// Of what an edge lacks: the price of a nearly empty one falls by so many temperatures a step.
 const STIFFNESS_EMPTY: f64 = 0.2;
 /// Shares below this tie nothing.
 const UNTIED: f64 = 1e-6;
@@ -450,12 +419,11 @@ const ENOUGH: f64 = 1e-3;
 /// The price of an edge to which nothing comes falls to so many temperatures above one that some
 /// region would take.
 const NEARLY: f64 = 3.0;
-/// Temperatures by which the price of an edge falls to which nothing comes.
-const FURTHEST: f64 = 5.0;
+/// Temperatures within which a settling price is sought, and how often that range is halved.
+const FURTHEST: f64 = 8.0;
+const BISECTIONS: u32 = 16;
 /// What a step must raise the smoothed dual by, as a part of it, to be worth another.
 const LEAST_GAIN: f64 = 1e-7;
-/// How often a step is sought again without the prices that it would take the wrong way.
-const UNPINNINGS: u32 = 4;
 /// How often a step is shortened, and to which part.
 const SHORTENINGS: u32 = 6;
 const SHORTER: f64 = 0.3;

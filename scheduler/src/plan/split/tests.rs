@@ -203,7 +203,7 @@ fn the_cheaper_edge_is_filled_to_its_level_then_the_other() {
     );
     assert!((found.loads[0] - 60.0).abs() < 1.0, "{found:?}");
     assert!((found.prices[0] - 0.5).abs() < 0.05, "{found:?}");
-    assert_eq!(found.prices[1], 0.0);
+    assert!(found.prices[1] < 0.05, "{found:?}");
 }
 
 #[test]
