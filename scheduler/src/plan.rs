@@ -5,6 +5,7 @@
 
 pub mod billing;
 pub mod cost;
+pub mod levels;
 pub mod split;
 pub mod trade;
 pub mod view;
