@@ -200,7 +200,7 @@ pub fn split(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> Split
     }
 }
 
-/// The best split found, and whether it is as good as was asked for.
+/// The best split found, and whether it is good enough.
 fn ascend(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> (Split, bool) {
     let cold = effort.cold.max(f64::EPSILON);
     let cool = effort.cool.max(cold);
@@ -220,7 +220,7 @@ fn ascend(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> (Split, 
             break;
         }
     }
-    let close = ascent.is_close(effort.gap);
+    let close = ascent.is_close(effort.gap.max(TOLERABLE));
     (ascent.finish(), close)
 }
 
@@ -254,6 +254,8 @@ pub fn concentrate(problem: &Problem, start: Option<&[f64]>, effort: &Effort) ->
     found
 }
 
+/// A gap up to this is not worth a search without a start.
+const TOLERABLE: f64 = 0.01;
 /// Room that counts as used where none is, so that no edge is shut out for good.
 const UNUSED: f64 = 0.2;
 
