@@ -234,16 +234,26 @@ impl StreamPlan {
     }
 }
 
-/// A node's number in a stream's lottery, the same on every node and in every version: FNV-1a, and
-/// SplitMix64's finaliser.
+/// A node's number in a stream's lottery, the same on every node and in every version.
 pub fn draw(key: &StreamKey, node: &NodeId) -> u64 {
-    let bytes = key.as_str().bytes().chain([0]).chain(node.as_str().bytes());
-    let fnv = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    mix(hash(key.as_str().as_bytes()) ^ hash(node.as_str().as_bytes()))
+}
+
+/// A hash that is the same in every process and version: FNV-1a, then mixed.
+pub fn hash(bytes: &[u8]) -> u64 {
+    let fnv = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    mix(fnv)
+}
+
+/// The finaliser of SplitMix64: every bit of the input moves every bit of the output.
+pub fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
 }
 
 #[cfg(test)]

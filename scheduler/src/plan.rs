@@ -1,11 +1,13 @@
 //! Sans-IO: what every node is told: who is there, what is on air from where, whom to refuse.
 //!
 //! The revision moves only when the content does, so that nodes fetch nothing new from a quiet
-//! cluster. Streams are taken straight from their origin: the parents' list stays empty.
+//! cluster. From whom edges take a stream is [`relay`]'s.
 
 pub mod billing;
 pub mod cost;
 pub mod levels;
+pub mod paths;
+pub mod relay;
 pub mod split;
 pub mod trade;
 pub mod view;
@@ -14,6 +16,7 @@ use cluster::plan::{Kick, Mark, NodeState, Plan, StreamPlan};
 use cluster::stream::StreamRecord;
 
 use crate::snapshot::{Ladders, NodeView};
+use relay::Relays;
 
 /// The next plan, or None when nothing differs from the one before.
 pub fn plan<'a>(
@@ -21,7 +24,7 @@ pub fn plan<'a>(
     nodes: impl Iterator<Item = &'a NodeView>,
     streams: impl Iterator<Item = &'a StreamRecord>,
     kicks: impl Iterator<Item = Kick>,
-    ladders: &Ladders,
+    (ladders, relays): (&Ladders, &Relays),
 ) -> Option<Plan> {
     let state = |view: &NodeView| NodeState {
         node: view.node().clone(),
@@ -31,7 +34,7 @@ pub fn plan<'a>(
         key: record.key.clone(),
         origin: record.origin.clone(),
         parents: Vec::new(),
-        routes: Vec::new(),
+        routes: relays.of(&record.key).to_vec(),
         rungs: ladders.get(&record.key).cloned().unwrap_or_default(),
     };
     let lists = (

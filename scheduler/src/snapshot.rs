@@ -19,6 +19,8 @@ use crate::geo::{Point, Unit};
 use crate::market::{Home, Market, Quote, Reach};
 use crate::policy::Policies;
 
+pub use cluster::plan::{hash, mix};
+
 /// The cluster at one moment.
 #[derive(Default)]
 pub struct Snapshot {
@@ -363,23 +365,6 @@ const NOMINAL_EGRESS_BPS: f32 = 10e9;
 
 /// Until an origin has measured a stream, and for audio: a viewer always weighs something.
 const LEAST_BITRATE_BPS: u64 = 100_000;
-
-/// A hash that is the same in every process and version: FNV-1a, then mixed.
-pub fn hash(bytes: &[u8]) -> u64 {
-    let fnv = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    mix(fnv)
-}
-
-/// The finaliser of SplitMix64: every bit of the input moves every bit of the output.
-pub fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -15,6 +15,7 @@ use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::market::Market;
 use crate::plan::plan;
+use crate::plan::relay::Relays;
 use crate::policy::Policies;
 use crate::snapshot::{Labels, Ladders, NodeView, Sent, Snapshot};
 
@@ -28,6 +29,8 @@ pub struct Registry {
     drains: BTreeSet<NodeId>,
     kicks: BTreeMap<StreamKey, u64>,
     ladders: Arc<Ladders>,
+    relays: Relays,
+    laid_ms: u64,
     plan: Arc<Plan>,
     labels: Arc<Labels>,
     policies: Arc<Policies>,
@@ -129,6 +132,12 @@ impl Registry {
         self.changed |= self.nodes.len() != known;
         self.judge(now);
         self.end_orphans(now);
+        if now.saturating_sub(self.laid_ms) >= LAY_MS {
+            self.laid_ms = now;
+            let views: Vec<&NodeView> = self.nodes.values().collect();
+            let streams = self.streams.values().map(AsRef::as_ref);
+            self.changed |= self.relays.lay(&views, streams);
+        }
     }
 
     /// Whether anything that the plan tells has changed since it was made.
@@ -152,7 +161,7 @@ impl Registry {
                 self.nodes.values(),
                 streams,
                 kicks,
-                &self.ladders,
+                (&self.ladders, &self.relays),
             ) {
                 self.plan = Arc::new(next);
             }
@@ -355,6 +364,10 @@ pub const SILENCE_MS: u64 = 2_900;
 
 /// How often [`Registry::tick`] is to be called.
 pub const TICK_MS: u64 = 100;
+
+/// How often the ways of streams are laid anew; a parent that dies is left before that, since every
+/// node knows another one.
+const LAY_MS: u64 = 5_000;
 
 /// Ticks this far apart mean that this process was suspended, not that the others were silent.
 const STALL_MS: u64 = 1_000;

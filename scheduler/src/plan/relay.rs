@@ -1,0 +1,305 @@
+//! Sans-IO: from what the nodes report to the routes that they are told.
+//!
+//! Where a way is what nodes do without being told (the hub drawn for the stream, a hub from the
+//! origin) no route is made. Round trips are those that nodes measure with their parents,
+//! otherwise guessed from the distance.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cluster::node::{Node as Described, NodeId, Place, Role};
+use cluster::plan::{Health, Plan, Route};
+use cluster::stream::{StreamKey, StreamRecord};
+
+use super::paths::{Ground, Laid, Node, Paths, Stream, Terms};
+use crate::snapshot::{NodeView, hash};
+
+/// The ways of all streams, kept from one plan to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Relays {
+    paths: Paths,
+    routes: HashMap<StreamKey, Vec<Route>>,
+}
+
+impl Relays {
+    /// Lays every stream anew to the edges that carry it; true when some route is another one.
+    pub fn lay<'a>(
+        &mut self,
+        views: &[&NodeView],
+        streams: impl Iterator<Item = &'a StreamRecord>,
+    ) -> bool {
+        let nodes = nodes(views);
+        let rtt_ms = round_trips(views);
+        let at: HashMap<&NodeId, u32> = (0..)
+            .zip(views)
+            .map(|(at, view)| (&view.node().id, at))
+            .collect();
+        let mut watched = watched(views);
+        let records: BTreeMap<&StreamKey, &StreamRecord> =
+            streams.map(|record| (&record.key, record)).collect();
+        let demand: Vec<_> = records
+            .values()
+            .filter_map(|record| {
+                let (carriers, viewers) = watched.remove(&record.key)?;
+                Some((*record, *at.get(&record.origin)?, carriers, [(0, viewers)]))
+            })
+            .collect();
+        let asked: Vec<_> = demand
+            .iter()
+            .map(|(record, origin, carriers, viewers)| Stream {
+                seed: hash(record.key.as_str().as_bytes()),
+                origin: *origin,
+                viewers,
+                carriers,
+                allowed: None,
+                replicas: 1,
+                consolidate_below: f64::INFINITY,
+                cold: Default::default(),
+            })
+            .collect();
+        let ground = Ground {
+            nodes: &nodes,
+            rtt_ms: &rtt_ms,
+            starts: &[0, 0],
+            offers: &[],
+        };
+        let laid = self.paths.lay(&ground, &asked, &Terms::default());
+        let told = told(views);
+        let routes = demand.iter().zip(&laid).filter_map(|((record, ..), laid)| {
+            let routes = routes(&told, views, record, laid);
+            (!routes.is_empty()).then(|| (record.key.clone(), routes))
+        });
+        let routes = routes.collect();
+        let changed = self.routes != routes;
+        self.routes = routes;
+        changed
+    }
+
+    /// The routes of a stream.
+    pub fn of(&self, key: &StreamKey) -> &[Route] {
+        self.routes.get(key).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a node would do without a route, as the plan says it.
+fn told(views: &[&NodeView]) -> Plan {
+    let state = |view: &&NodeView| cluster::plan::NodeState {
+        node: view.node().clone(),
+        health: view.health,
+    };
+    Plan::new(
+        Default::default(),
+        views.iter().map(state).collect(),
+        Vec::new(),
+        Vec::new(),
+    )
+}
+
+/// The routes of one stream, edges of equal parents together.
+fn routes(told: &Plan, views: &[&NodeView], record: &StreamRecord, laid: &Laid) -> Vec<Route> {
+    let id = |at: u32| &views[at as usize].node().id;
+    let mut grouped: BTreeMap<Vec<NodeId>, Vec<NodeId>> = BTreeMap::new();
+    for way in &laid.ways {
+        let parents = [Some(way.parent), way.standby];
+        let parents: Vec<NodeId> = parents
+            .into_iter()
+            .flatten()
+            .map(|at| id(at).clone())
+            .collect();
+        let hubs = told.hubs_of(&record.key, id(way.node));
+        let unasked = hubs.iter().map(|hub| &hub.id).chain([&record.origin]);
+        if !unasked.take(parents.len()).eq(&parents) {
+            grouped
+                .entry(parents)
+                .or_default()
+                .push(id(way.node).clone());
+        }
+    }
+    let route = |(parents, edges)| Route { edges, parents };
+    grouped.into_iter().map(route).collect()
+}
+
+/// The edges that carry each stream, and all its viewers.
+fn watched<'a>(views: &[&'a NodeView]) -> HashMap<&'a StreamKey, (Vec<u32>, f32)> {
+    let mut watched: HashMap<&StreamKey, (Vec<u32>, f32)> = HashMap::new();
+    for (at, view) in (0..).zip(views).filter(|(_, view)| view.is_edge) {
+        for stream in view
+            .sample
+            .viewers
+            .iter()
+            .filter(|stream| stream.viewers > 0)
+        {
+            let (carriers, viewers) = watched.entry(&stream.key).or_default();
+            carriers.push(at);
+            *viewers += stream.viewers as f32;
+        }
+    }
+    watched
+}
+
+fn nodes(views: &[&NodeView]) -> Vec<Node> {
+    let hubs: Vec<(u32, &Described)> = (0..)
+        .zip(views)
+        .filter(|(_, view)| view.health == Health::Up && view.node().is_hub())
+        .map(|(at, view)| (at, view.node()))
+        .collect();
+    // A zone is numbered by its first node, that of a node without one by the nearest hub's.
+    let named = |node: &Described, at: u32| match &node.zone {
+        Some(_) => {
+            let same = |view: &&&NodeView| view.node().zone == node.zone;
+            views
+                .iter()
+                .zip(0..)
+                .find(|(view, _)| same(view))
+                .map_or(at, |(_, at)| at)
+        }
+        None => at,
+    };
+    let zone = |node: &Described, at: u32| {
+        if node.zone.is_some() || node.hub || node.role != Role::Edge {
+            return named(node, at);
+        }
+        let away = |hub: &&(u32, &Described)| hub.1.place.chord(&node.place);
+        let nearest = hubs.iter().min_by(|a, b| away(a).total_cmp(&away(b)));
+        nearest.map_or(at, |&(at, hub)| named(hub, at))
+    };
+    (0..)
+        .zip(views)
+        .map(|(at, view)| {
+            let node = view.node();
+            Node {
+                seed: view.seed,
+                price: 0.0,
+                relay: 1.0,
+                zone: zone(node, at),
+                metro: at,
+                hub: node.hub,
+                relays: node.relay.is_some(),
+                health: view.health,
+            }
+        })
+        .collect()
+}
+
+/// From each node to each other one.
+fn round_trips(views: &[&NodeView]) -> Vec<f32> {
+    let mut rtt_ms = Vec::with_capacity(views.len() * views.len());
+    for from in views {
+        rtt_ms.extend(views.iter().map(|to| guessed_rtt_ms(from, to)));
+    }
+    let at: HashMap<&NodeId, usize> = views
+        .iter()
+        .enumerate()
+        .map(|(at, view)| (&view.node().id, at))
+        .collect();
+    for (here, view) in views.iter().enumerate() {
+        for link in &view.sample.parents {
+            if let Some(&parent) = at.get(&link.node) {
+                rtt_ms[parent * views.len() + here] = link.rtt_ms * (1.0 + LOSS_WEIGHT * link.loss);
+            }
+        }
+    }
+    rtt_ms
+}
+
+/// By distance; nobody is far from a node of which no place is known.
+fn guessed_rtt_ms(from: &NodeView, to: &NodeView) -> f32 {
+    let unknown = |view: &NodeView| view.node().place == Place::default();
+    if unknown(from) || unknown(to) {
+        return RTT_BASE_MS;
+    }
+    RTT_BASE_MS + RTT_MS_PER_KM * from.unit.km_to(to.unit)
+}
+
+/// As for viewers, who have an access network besides.
+const RTT_BASE_MS: f32 = 1.0;
+const RTT_MS_PER_KM: f32 = 0.02;
+
+/// A path that loses one packet in twenty counts twice as long: what is lost comes a round trip
+/// later.
+const LOSS_WEIGHT: f32 = 20.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::fixture::{
+        City, FRANKFURT, PARIS, SHANGHAI, VIRGINIA, sample, stream, view,
+    };
+    use cluster::node::Zone;
+    use cluster::sample::{Link, StreamViewers};
+
+    fn watching(id: &str, city: City, viewers: u32) -> cluster::sample::Sample {
+        let mut sample = sample(id, Role::Edge, city);
+        let key = StreamKey::parse("live/x").unwrap();
+        sample.viewers = vec![StreamViewers {
+            key,
+            viewers,
+            joins: 0,
+            leaves: 0,
+        }];
+        sample
+    }
+
+    /// Edges by parents, as told for `live/x`.
+    fn laid(samples: Vec<cluster::sample::Sample>) -> Vec<(Vec<String>, Vec<String>)> {
+        let views: Vec<NodeView> = (1..)
+            .zip(samples)
+            .map(|(at, sample)| view(at, sample))
+            .collect();
+        let views: Vec<&NodeView> = views.iter().collect();
+        let record = stream("live/x", "origin");
+        let mut relays = Relays::default();
+        let some = relays.lay(&views, [&record].into_iter());
+        assert!(
+            !relays.lay(&views, [&record].into_iter()),
+            "nothing changed"
+        );
+        let routes = relays.of(&record.key);
+        assert_eq!(some, !routes.is_empty());
+        let names = |ids: &[NodeId]| ids.iter().map(ToString::to_string).collect();
+        routes
+            .iter()
+            .map(|route| (names(&route.edges), names(&route.parents)))
+            .collect()
+    }
+
+    #[test]
+    fn a_way_is_told_only_where_nodes_would_take_another() {
+        let origin = || sample("origin", Role::Origin, VIRGINIA);
+        let zoned = |mut sample: cluster::sample::Sample, hub| {
+            (sample.node.zone, sample.node.hub) = (Zone::parse("eu").ok(), hub);
+            sample
+        };
+        let hub = |viewers| zoned(watching("hub", FRANKFURT, viewers), true);
+        let through_hub = vec![origin(), hub(0), zoned(watching("e1", PARIS, 3), false)];
+        assert!(laid(through_hub).is_empty(), "what nodes do anyway");
+        let near = vec![
+            origin(),
+            watching("e1", PARIS, 1),
+            watching("e2", FRANKFURT, 1),
+        ];
+        let one = |edge: &str, parent: &str| (vec![edge.to_owned()], vec![parent.to_owned()]);
+        assert_eq!(laid(near), [one("e2", "e1")]);
+        let apart = vec![
+            origin(),
+            watching("e1", PARIS, 1),
+            watching("e2", SHANGHAI, 0),
+        ];
+        assert!(laid(apart).is_empty());
+        let mut measured = watching("e2", FRANKFURT, 1);
+        let node = NodeId::parse("origin").unwrap();
+        measured.parents = vec![Link {
+            node,
+            rtt_ms: 20.0,
+            loss: 0.0,
+        }];
+        assert!(
+            !laid(vec![origin(), watching("e1", PARIS, 1), measured]).contains(&one("e2", "e1"))
+        );
+        let large = vec![origin(), hub(0), zoned(watching("e1", PARIS, 500), false)];
+        let standby = (
+            vec!["e1".to_owned()],
+            vec!["hub".to_owned(), "origin".to_owned()],
+        );
+        assert!(laid(large).is_empty() || laid(vec![]).contains(&standby));
+    }
+}
