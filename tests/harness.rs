@@ -128,6 +128,16 @@ impl Cluster {
         made
     }
 
+    /// One more edge, with no place among [`EDGES`].
+    pub fn add_edge(&mut self, name: &str, (lat, lon): (f64, f64), extra: &str) {
+        let cluster = self.node("scheduler").ports["cluster"];
+        self.start_edge(name, lat, lon, cluster, extra);
+        eventually("the edge is up at the scheduler", || {
+            let up = (name.to_owned(), "up".to_owned());
+            self.nodes_seen().contains(&up)
+        });
+    }
+
     fn write_zones(&self) {
         let zone = |(name, lat, lon, address): &(&str, f64, f64, &str)| {
             format!(

@@ -18,6 +18,7 @@ mod link;
 mod load;
 mod operate;
 mod publish_play;
+mod relay_paths;
 mod soak;
 mod steering;
 mod tidy;

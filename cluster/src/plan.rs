@@ -179,6 +179,17 @@ impl Plan {
         parents
     }
 
+    /// The parent to which the node keeps a connection beside the one that it takes the stream
+    /// from: the second one of its route, or another hub of its zone.
+    pub fn standby_of(&self, key: &StreamKey, here: &NodeId) -> Option<&Node> {
+        let stream = self.stream(key)?;
+        match (stream.route_of(here), stream.parents.as_slice()) {
+            (Some(route), _) => self.usable(route.parents.get(1..)?).next(),
+            (None, []) => self.hubs_of(key, here).get(1).copied(),
+            (None, _) => None,
+        }
+    }
+
     /// Those of the nodes that are known and not down.
     fn usable(&self, ids: &[NodeId]) -> impl Iterator<Item = &Node> {
         let states = ids.iter().filter_map(|id| self.node(id));
@@ -440,6 +451,24 @@ mod tests {
             }
         }
         assert_eq!(names(&plan, "live/1", "e1"), ["h2", "origin"]);
+    }
+
+    #[test]
+    fn a_connection_is_kept_to_the_second_parent() {
+        let mut plan = zoned();
+        let first = plan.streams[0].key.clone();
+        let standby = |plan: &Plan, here: &str| {
+            let found = plan.standby_of(&first, &id(here));
+            found.map(|node| node.id.to_string())
+        };
+        let parents = names(&plan, first.as_str(), "e1");
+        assert_eq!(standby(&plan, "e1").as_deref(), Some(parents[1]));
+        assert_eq!(standby(&plan, "far"), None);
+        plan.streams[0].routes = vec![Route {
+            edges: vec![id("e1")],
+            parents: vec![id("far"), id("origin")],
+        }];
+        assert_eq!(standby(&plan, "e1").as_deref(), Some("origin"));
     }
 
     #[test]

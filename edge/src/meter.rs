@@ -40,6 +40,7 @@ pub struct Metrics {
     pub subscriptions: Counter,
     /// Times that a parent could not be reached or was lost.
     pub upstream_failures: Counter,
+    upstream_moves: Family<Why, Counter>,
     /// Seconds from the request to the first bytes.
     pub first_frame: Histogram,
     /// Bytes of UDP sent to nodes that take streams from here.
@@ -114,6 +115,7 @@ impl Default for Metrics {
             streams: Gauge::default(),
             subscriptions: Counter::default(),
             upstream_failures: Counter::default(),
+            upstream_moves: Family::default(),
             first_frame: Histogram::new(FIRST_FRAME_S),
             relayed_bytes: Counter::default(),
             hls_muxed: Counter::default(),
@@ -196,6 +198,8 @@ impl Metrics {
         r.register("upstream_subscriptions", help, subscriptions);
         let failures = m.upstream_failures.clone();
         r.register("upstream_failures", "Parents not reached or lost", failures);
+        let help = "Streams that left a parent for another one: a planned move, a silent one, a starved stream";
+        r.register("upstream_moves", help, m.upstream_moves.clone());
         m.upstream.register(r);
         let help = "HLS parts and init sections made";
         r.register("hls_muxed", help, m.hls_muxed.clone());
@@ -209,6 +213,11 @@ impl Metrics {
             first,
         );
         m
+    }
+
+    /// Counts a stream that left its parent for another one.
+    pub fn moved(&self, reason: &'static str) {
+        self.upstream_moves.get_or_create(&Why { reason }).inc();
     }
 
     /// Counts a viewer who was turned away or sent on.

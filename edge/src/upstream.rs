@@ -5,9 +5,11 @@
 //! taken elsewhere into the same track. A stream that is not there is remembered as missing for a moment, so that a
 //! crowd asking for it costs one question. Of the past comes what somebody asked for by [`Joined::past`], and what is
 //! missing of it is mended.
-//! Leaves out who may watch, and moving a living stream to a better parent.
+//! A stream whose parent falls silent, or that has a better one by a new plan, moves there between two groups.
+//! Leaves out who may watch.
 
 mod follow;
+mod hand_over;
 mod parents;
 mod past;
 pub mod serve;
@@ -15,7 +17,7 @@ pub mod serve;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cluster::node::NodeId;
@@ -191,12 +193,15 @@ impl Drop for Lease {
 impl Upstream {
     /// No stream yet.
     pub fn new(setup: Setup) -> Self {
-        Self(Arc::new(Shared {
+        let drain = setup.drain.clone();
+        let shared = Arc::new(Shared {
             peers: Peers::new(&setup),
             setup,
             streams: Mutex::default(),
             joining: Semaphore::new(MAX_JOINING),
-        }))
+        });
+        drain.background(listen(Arc::downgrade(&shared)));
+        Self(shared)
     }
 
     /// Joins a stream, opening it if need be, and waits for its first picture.
@@ -245,6 +250,19 @@ impl Upstream {
         let task = follow::run(self.clone(), stream.clone(), entry, producer);
         self.0.setup.drain.background(task);
         Ok(lease)
+    }
+}
+
+/// Notices silent parents as long as somebody takes streams.
+async fn listen(shared: Weak<Shared>) {
+    let mut beat = tokio::time::interval(parents::LISTEN_EVERY);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        shared.peers.listen();
     }
 }
 

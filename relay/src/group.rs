@@ -232,6 +232,12 @@ impl Group {
         }
     }
 
+    /// Ends it as it is; what its writer still has is refused.
+    pub(crate) fn abort(&self) {
+        let _writing = self.0.cached.lock();
+        self.close(ABORTED);
+    }
+
     fn close(&self, end: u8) {
         let _ = self
             .0
@@ -301,7 +307,7 @@ impl Producer {
             return Err(Refused::Budget);
         }
         let cached = shared.cached.lock();
-        if !*cached {
+        if !*cached || shared.end.load(Ordering::Acquire) == ABORTED {
             shared.account.give_back(cost);
             return Err(Refused::Dropped);
         }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::bell::{Bell, Bells};
 use crate::cache::Cache;
@@ -40,6 +40,7 @@ pub fn new(cache: &Cache, window: Option<Duration>) -> Result<(Producer, Consume
     Ok((
         Producer {
             shared: shared.clone(),
+            fence: None,
         },
         Consumer { shared },
     ))
@@ -94,11 +95,27 @@ impl State {
 #[derive(Debug)]
 pub struct Producer {
     shared: Arc<Shared>,
+    fence: Option<Fence>,
 }
 
 impl Producer {
     /// Opens a group at its place in the order; where one was aborted, it is seen when it is whole.
     pub fn open_group(&self, header: Header) -> Result<group::Producer, Stale> {
+        match &self.fence {
+            Some(fence) => fence.pass(|| self.open(header)),
+            None => self.open(header),
+        }
+    }
+
+    /// A producer of the same track that can be stopped between two groups.
+    pub fn fenced(&self) -> (Self, Fence) {
+        let fence = Fence::default();
+        let mut fenced = self.clone();
+        fenced.fence = Some(fence.clone());
+        (fenced, fence)
+    }
+
+    fn open(&self, header: Header) -> Result<group::Producer, Stale> {
         let key = header.key();
         let mut state = self.shared.state.write();
         let index = state.after(key);
@@ -144,6 +161,7 @@ impl Clone for Producer {
         self.shared.producers.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: self.shared.clone(),
+            fence: self.fence.clone(),
         }
     }
 }
@@ -153,6 +171,74 @@ impl Drop for Producer {
         if self.shared.producers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.shared.end();
         }
+    }
+}
+
+/// Stops one of a track's writers between two groups while another one takes over; a clone is the
+/// same fence.
+#[derive(Clone, Debug, Default)]
+pub struct Fence(Arc<Mutex<Fenced>>);
+
+#[derive(Debug, Default)]
+struct Fenced {
+    closed: bool,
+    begun: bool,
+    /// Those opened through it that may still grow.
+    writing: Vec<Group>,
+}
+
+impl Fence {
+    /// Lets no further group open through it; those that are open go on.
+    pub fn close(&self) {
+        self.0.lock().closed = true;
+    }
+
+    /// Lets groups open again.
+    pub fn reopen(&self) {
+        self.0.lock().closed = false;
+    }
+
+    /// Whether every group that was opened through it has ended.
+    pub fn is_idle(&self) -> bool {
+        let mut fenced = self.0.lock();
+        fenced.settle();
+        fenced.writing.is_empty()
+    }
+
+    /// Whether a frame came through it.
+    pub fn has_begun(&self) -> bool {
+        let mut fenced = self.0.lock();
+        fenced.settle();
+        fenced.begun
+    }
+
+    /// Closes it and aborts what is still being written.
+    pub fn cut(&self) {
+        let mut fenced = self.0.lock();
+        fenced.closed = true;
+        fenced.writing.drain(..).for_each(|group| group.abort());
+    }
+
+    fn pass(
+        &self,
+        open: impl FnOnce() -> Result<group::Producer, Stale>,
+    ) -> Result<group::Producer, Stale> {
+        let mut fenced = self.0.lock();
+        if fenced.closed {
+            return Err(Stale);
+        }
+        let opened = open()?;
+        fenced.settle();
+        fenced.writing.push(opened.group().clone());
+        Ok(opened)
+    }
+}
+
+impl Fenced {
+    /// Forgets the groups that have ended.
+    fn settle(&mut self) {
+        self.begun |= self.writing.iter().any(|group| !group.is_empty());
+        self.writing.retain(|group| group.end().is_none());
     }
 }
 

@@ -1,7 +1,8 @@
 //! Keeps one stream coming, from its first lease to the end of its linger time.
 //!
-//! Asks parent after parent, follows the one that has the stream, and starts over when it is lost. The list of parents
-//! is made anew each round, so that a changed plan counts as soon as the old parent is gone.
+//! Asks parent after parent, follows the one that has the stream, and starts over when it is lost. While it comes, a
+//! connection to a second parent is kept, if the plan names one, and [`super::hand_over`] goes to another parent when
+//! there is reason to.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,14 +11,15 @@ use std::time::Duration;
 use cluster::stream::StreamKey;
 use prometheus_client::metrics::gauge::Gauge;
 use rand::RngExt as _;
-use relay::driver::{Peer, SubscribeError, Subscription, Why};
+use relay::driver::{Peer, SubscribeError, Why};
 use relay::track::{MAX_GROUPS, Producer};
 use relay::wire::{Refusal, Start};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::parents::{self, Parent};
+use super::hand_over::{Feed, PATIENCE};
+use super::parents::{self, Held, Peers};
 use super::past::{Ask, Gaps, Next, Seen};
-use super::{Entry, Failure, State, Upstream};
+use super::{Entry, Failure, Setup, State, Upstream};
 
 /// Follows the stream to its end and takes it off the list.
 pub(super) async fn run(upstream: Upstream, stream: StreamKey, entry: Arc<Entry>, into: Producer) {
@@ -29,6 +31,7 @@ pub(super) async fn run(upstream: Upstream, stream: StreamKey, entry: Arc<Entry>
     };
     let failure = tokio::select! {
         failure = follower.follow() => failure,
+        never = follower.stand_by() => match never {},
         () = follower.unwanted() => return tracing::info!(%stream, "stream left: nobody watches"),
     };
     let was_live = entry.is_live();
@@ -41,14 +44,30 @@ pub(super) async fn run(upstream: Upstream, stream: StreamKey, entry: Arc<Entry>
     upstream.0.streams.lock().remove(&stream);
 }
 
-struct Follower<'a> {
+/// Who keeps one stream coming.
+pub(super) struct Follower<'a> {
     upstream: &'a Upstream,
     stream: &'a StreamKey,
-    entry: &'a Entry,
+    pub(super) entry: &'a Entry,
     into: &'a Producer,
 }
 
-impl Follower<'_> {
+impl<'a> Follower<'a> {
+    pub(super) fn setup(&self) -> &'a Setup {
+        &self.upstream.0.setup
+    }
+
+    pub(super) fn peers(&self) -> &'a Peers {
+        &self.upstream.0.peers
+    }
+
+    /// The addresses to ask, best first.
+    pub(super) fn candidates(&self) -> Vec<String> {
+        let setup = self.setup();
+        let plan = setup.plan.borrow().clone();
+        parents::candidates(&plan, self.stream, &setup.node, &setup.parents)
+    }
+
     /// Keeps the stream subscribed until it ended or cannot be had.
     async fn follow(&self) -> Failure {
         let mut lost_at = Instant::now();
@@ -68,26 +87,25 @@ impl Follower<'_> {
 
     /// Asks each parent once, and follows the first that has the stream.
     async fn round(&self) -> Result<Why, Failure> {
-        let setup = &self.upstream.0.setup;
-        let plan = setup.plan.borrow().clone();
-        let candidates = parents::candidates(&plan, self.stream, &setup.node, &setup.parents);
+        let setup = self.setup();
+        let candidates = self.candidates();
         let mut failure = if candidates.is_empty() {
             Failure::NotFound
         } else {
             Failure::Unreachable
         };
         for (nth, address) in candidates.iter().enumerate() {
-            let parent = self.upstream.0.peers.hold(address);
-            let failed = match self.ask(&parent).await {
-                Ok((mut subscription, peer)) => match self.stay(&mut subscription, peer).await {
+            let failed = match self.ask(self.peers().hold(address)).await {
+                Ok(feed) => match self.stay(feed).await {
                     Why::Ended => return Ok(Why::Ended),
                     Why::Lost => None,
                 },
                 Err(failure) => Some(failure),
             };
-            if matches!(failed, None | Some(Failure::Unreachable)) {
+            if failed == Some(Failure::Unreachable) {
                 setup.metrics.upstream_failures.inc();
-                self.upstream.0.peers.forget(&parent);
+                let parent = self.peers().hold(address);
+                self.peers().forget(&parent);
             }
             match failed {
                 None => return Ok(Why::Lost),
@@ -99,21 +117,16 @@ impl Follower<'_> {
         Err(failure)
     }
 
-    async fn ask<'p>(&self, parent: &'p Parent) -> Result<(Subscription, &'p Peer), Failure> {
-        let setup = &self.upstream.0.setup;
-        let stream = self.stream;
-        let peer = self
-            .upstream
-            .0
-            .peers
-            .connect(parent)
-            .await
-            .map_err(|error| {
-                tracing::debug!(%stream, parent = parent.address(), %error, "parent not reached");
-                Failure::Unreachable
-            })?;
+    /// Subscribes at a parent.
+    pub(super) async fn ask(&self, parent: Held<'a>) -> Result<Feed<'a>, Failure> {
+        let (setup, stream) = (self.setup(), self.stream);
+        let connected = self.peers().connect(&parent).await;
+        let peer = connected.cloned().map_err(|error| {
+            tracing::debug!(%stream, parent = parent.address(), %error, "parent not reached");
+            Failure::Unreachable
+        })?;
         let hops = [setup.node.as_str().to_owned()];
-        let into = self.into.clone();
+        let (into, fence) = self.into.fenced();
         let asked = peer
             .subscribe(stream.as_str(), &hops, self.start(), into)
             .await;
@@ -128,27 +141,78 @@ impl Follower<'_> {
                 SubscribeError::Lost | SubscribeError::Timeout => Failure::Unreachable,
             }
         })?;
-        Ok((subscription, peer))
+        setup.metrics.subscriptions.inc();
+        Ok(Feed {
+            parent,
+            peer,
+            subscription,
+            fence,
+        })
     }
 
-    /// Stays subscribed until the subscription ends.
-    async fn stay(&self, subscription: &mut Subscription, peer: &Peer) -> Why {
-        let (stream, parent) = (self.stream, peer.remote_node());
-        tracing::info!(%stream, parent, "stream comes");
-        let metrics = &self.upstream.0.setup.metrics;
-        metrics.subscriptions.inc();
+    /// Stays subscribed until the subscription ends, here or at the parents that come after this one.
+    async fn stay(&self, mut feed: Feed<'a>) -> Why {
+        let metrics = &self.setup().metrics;
         let _counted = Counted::new(&metrics.streams);
-        self.entry
-            .state
-            .send_replace(State::Live(subscription.hops().into()));
-        let why = tokio::select! {
-            why = subscription.ended() => why,
-            never = self.keep_past(peer) => match never {},
-        };
-        if why == Why::Lost {
-            tracing::warn!(%stream, parent, "parent lost");
+        let mut patience = PATIENCE;
+        loop {
+            let (stream, parent) = (self.stream, feed.peer.remote_node());
+            tracing::info!(%stream, parent, "stream comes");
+            let hops = feed.subscription.hops().into();
+            self.entry.state.send_replace(State::Live(hops));
+            let (new, reason) = tokio::select! {
+                why = feed.subscription.ended() => {
+                    if why == Why::Lost {
+                        self.lost(&feed);
+                    }
+                    return why;
+                }
+                never = self.keep_past(&feed.peer) => match never {},
+                found = async { self.better(&feed.parent, &mut patience).await } => found,
+            };
+            let to = new.peer.remote_node().to_owned();
+            tracing::info!(%stream, parent, to, why = reason.as_str(), "another parent is taken");
+            metrics.moved(reason.as_str());
+            feed = self.hand_over(feed, new, reason).await;
         }
-        why
+    }
+
+    /// The connection is of no use any more.
+    pub(super) fn lost(&self, feed: &Feed<'_>) {
+        let (stream, parent) = (self.stream, feed.peer.remote_node());
+        tracing::warn!(%stream, parent, "parent lost");
+        self.setup().metrics.upstream_failures.inc();
+        self.peers().forget(&feed.parent);
+    }
+
+    /// Keeps a connection to the stream's second parent, for as long as the plan names one.
+    async fn stand_by(&self) -> Infallible {
+        let (setup, mut plan) = (self.setup(), self.setup().plan.clone());
+        let mut held: Option<Held<'_>> = None;
+        loop {
+            let plan_now = plan.borrow_and_update().clone();
+            let standby = plan_now.standby_of(self.stream, &setup.node);
+            let address = standby.and_then(|node| node.relay.as_deref());
+            // The next is held before the last is let go: it is mostly the same.
+            let next = address.map(|address| self.peers().hold(address));
+            drop(std::mem::replace(&mut held, next));
+            let lost = async {
+                let Some(parent) = &held else {
+                    return std::future::pending().await;
+                };
+                if let Ok(peer) = self.peers().connect(parent).await {
+                    peer.closed().await;
+                }
+                self.peers().forget(parent);
+                sleep(MAX_BACKOFF).await;
+            };
+            tokio::select! {
+                () = lost => {}
+                changed = plan.changed() => if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
     }
 
     /// Brings what is wanted of the past and missing here, as long as this parent has the stream.

@@ -16,8 +16,8 @@ use cluster::stream::StreamKey;
 use parking_lot::Mutex;
 use relay::driver::{PathStats, Peer};
 use tokio::net::lookup_host;
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::sync::{OnceCell, watch};
+use tokio::time::{Instant, timeout};
 use transport::quic::Endpoint;
 
 use super::Setup;
@@ -65,6 +65,15 @@ pub(super) struct Parent {
     address: String,
     peer: OnceCell<Peer>,
     measured: Mutex<Option<PathStats>>,
+    heard: Mutex<Heard>,
+    silent: watch::Sender<bool>,
+}
+
+/// When something came from a parent, as far as somebody looked.
+#[derive(Debug)]
+struct Heard {
+    bytes: u64,
+    at: Instant,
 }
 
 /// A parent while it is needed; without anybody who needs it the connection closes.
@@ -132,11 +141,15 @@ impl Peers {
     pub(super) fn hold(&self, address: &str) -> Held<'_> {
         let mut open = self.open.lock();
         let parent = open.entry(address.to_owned()).or_insert_with(|| {
-            let (peer, measured) = (OnceCell::new(), Mutex::default());
             Arc::new(Parent {
                 address: address.to_owned(),
-                peer,
-                measured,
+                peer: OnceCell::new(),
+                measured: Mutex::default(),
+                heard: Mutex::new(Heard {
+                    bytes: 0,
+                    at: Instant::now(),
+                }),
+                silent: watch::Sender::new(false),
             })
         });
         Held {
@@ -170,6 +183,16 @@ impl Peers {
         paths
     }
 
+    /// Notices which parents are silent, to be called every [`LISTEN_EVERY`].
+    pub(super) fn listen(&self) {
+        let now = Instant::now();
+        for parent in self.open.lock().values() {
+            if let Some(peer) = parent.peer.get() {
+                parent.listen(now, peer.stats().received_bytes);
+            }
+        }
+    }
+
     async fn dial(&self, address: &str) -> Result<Peer, Unreached> {
         let resolving = timeout(RESOLVE_WITHIN, lookup_host(address)).await;
         let addresses: Vec<SocketAddr> = resolving.map_err(|_| Unreached::NoAddress)??.collect();
@@ -187,6 +210,28 @@ impl Peers {
 impl Parent {
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether nothing has come from it for [`SILENT_AFTER`], though a living one answers.
+    pub(super) fn is_silent(&self) -> bool {
+        *self.silent.borrow()
+    }
+
+    /// Waits until it is silent.
+    pub(super) async fn falls_silent(&self) {
+        let mut silent = self.silent.subscribe();
+        // The sender is the parent's own: it cannot be gone.
+        let _ = silent.wait_for(|silent| *silent).await;
+    }
+
+    fn listen(&self, now: Instant, bytes: u64) {
+        let mut heard = self.heard.lock();
+        if heard.bytes != bytes {
+            *heard = Heard { bytes, at: now };
+        }
+        let silent = now.duration_since(heard.at) >= SILENT_AFTER;
+        self.silent
+            .send_if_modified(|before| std::mem::replace(before, silent) != silent);
     }
 
     fn measure(&self, peer: &Peer, paths: &mut Paths) {
@@ -212,6 +257,13 @@ impl Parent {
         }
     }
 }
+
+/// A living parent answers a keep-alive, which is sent after half a second of silence; this is that,
+/// a long round trip, and once more for what was lost.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether something came.
+pub(super) const LISTEN_EVERY: Duration = Duration::from_millis(100);
 
 /// Parents asked for one stream: the plan names a few, and a round of silent ones must end.
 const MAX_CANDIDATES: usize = 8;

@@ -11,15 +11,17 @@ struct Node {
     upstream: Upstream,
     metrics: Metrics,
     endpoint: Endpoint,
+    plan: watch::Sender<Arc<Plan>>,
 }
 
 fn node(name: &str, parent: SocketAddr, linger: Duration) -> Node {
     let (metrics, endpoint) = (Metrics::default(), endpoint(name, 0).unwrap());
+    let plan = watch::Sender::default();
     let upstream = Upstream::new(Setup {
         node: NodeId::parse(name).unwrap(),
         endpoint: endpoint.clone(),
         cache: Cache::new(64 << 20),
-        plan: watch::Sender::default().subscribe(),
+        plan: plan.subscribe(),
         parents: vec![parent.to_string()],
         linger,
         metrics: metrics.clone(),
@@ -29,6 +31,7 @@ fn node(name: &str, parent: SocketAddr, linger: Duration) -> Node {
         upstream,
         metrics,
         endpoint,
+        plan,
     }
 }
 
@@ -380,4 +383,133 @@ async fn the_past_of_a_parent_with_little_room_is_as_much_as_it_has() {
         (2..6).contains(&here.len()) && here.last() == Some(&20),
         "{here:?}"
     );
+}
+
+/// A plan by which `edge` takes `live/x` from the nodes at these addresses.
+fn from(addresses: &[SocketAddr], revision: u64) -> Arc<Plan> {
+    use cluster::node::{Capacity, Place, Role};
+    use cluster::plan::{Health, Mark, NodeState, Route, StreamPlan};
+    let id = |at: usize| NodeId::parse(&format!("parent-{at}")).unwrap();
+    let state = |(at, address): (usize, &SocketAddr)| NodeState {
+        node: cluster::node::Node {
+            id: id(at),
+            role: Role::Edge,
+            public_url: String::new(),
+            relay: Some(address.to_string()),
+            hub: false,
+            zone: None,
+            admin: None,
+            place: Place::default(),
+            capacity: Capacity::default(),
+            version: String::new(),
+        },
+        health: Health::Up,
+    };
+    let stream = StreamPlan {
+        key: key("live/x"),
+        origin: NodeId::parse("origin").unwrap(),
+        parents: Vec::new(),
+        routes: vec![Route {
+            edges: vec![NodeId::parse("edge").unwrap()],
+            parents: (0..addresses.len()).map(id).collect(),
+        }],
+        rungs: Vec::new(),
+    };
+    let nodes = addresses.iter().enumerate().map(state).collect();
+    let mark = Mark { epoch: 1, revision };
+    Arc::new(Plan::new(mark, nodes, vec![stream], Vec::new()))
+}
+
+/// Feeds groups, a frame every so often, until told to stop.
+fn live(mut feed: Feed, pace: Duration) -> tokio::task::JoinHandle<Feed> {
+    tokio::spawn(async move {
+        for _ in 0..200 {
+            let mut group = feed.open();
+            for _ in 0..FRAMES {
+                feed.push(&mut group);
+                tokio::time::sleep(pace).await;
+            }
+            group.finish();
+        }
+        feed
+    })
+}
+
+#[tokio::test]
+async fn a_stream_moves_to_the_parent_of_a_new_plan_between_two_groups() {
+    let mut feed = Feed::new();
+    feed.group();
+    let (one, two) = (Origin::start(&feed), Origin::start(&feed));
+    let feeding = live(feed, Duration::from_millis(40));
+    let edge = node("edge", one.address, Duration::from_secs(1));
+    edge.plan.send_replace(from(&[one.address], 1));
+    let joined = edge.upstream.join(&key("live/x"), &[]).await.unwrap();
+    until("some groups came", || whole(&joined.track).len() >= 3).await;
+    edge.plan.send_replace(from(&[two.address, one.address], 2));
+    until("the new parent is asked", || two.subscriptions() == 1).await;
+    until("the old one is left", || {
+        let links = edge.upstream.measure().links.len();
+        // It stands by now.
+        links == 2 && one.subscriptions() == 1
+    })
+    .await;
+    let newest = *whole(&joined.track).last().unwrap();
+    until("it goes on", || {
+        whole(&joined.track).last() >= Some(&(newest + 5))
+    })
+    .await;
+    let groups = whole(&joined.track);
+    assert!(
+        groups.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{groups:?}"
+    );
+    feeding.abort();
+}
+
+/// A parent in a runtime of its own, which ends without a word, as a killed process does.
+fn mortal(feed: &Feed) -> (SocketAddr, impl FnOnce() + use<>) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+    let origin = {
+        let _inside = runtime.enter();
+        Origin::start(feed)
+    };
+    let address = origin.address;
+    (address, move || {
+        runtime.shutdown_background();
+        std::mem::forget(origin);
+    })
+}
+
+#[tokio::test]
+async fn a_silent_parent_costs_at_most_one_group() {
+    let mut feed = Feed::new();
+    feed.group();
+    let (one, kill) = mortal(&feed);
+    let two = Origin::start(&feed);
+    // Groups of a second: of much shorter ones a node that comes late gets the newest few.
+    let feeding = live(feed, Duration::from_millis(200));
+    let edge = node("edge", one, Duration::from_secs(1));
+    edge.plan.send_replace(from(&[one, two.address], 1));
+    let joined = edge.upstream.join(&key("live/x"), &[]).await.unwrap();
+    until("some groups came", || whole(&joined.track).len() >= 3).await;
+    until("a second parent stands by", || {
+        edge.upstream.measure().links.len() == 2
+    })
+    .await;
+    assert_eq!(two.subscriptions(), 0);
+    kill();
+    until("the second one is asked", || two.subscriptions() == 1).await;
+    let newest = *whole(&joined.track).last().unwrap();
+    until("it goes on", || {
+        whole(&joined.track).last() >= Some(&(newest + 5))
+    })
+    .await;
+    let groups = whole(&joined.track);
+    let missing = groups
+        .windows(2)
+        .map(|pair| pair[1] - pair[0] - 1)
+        .sum::<u64>();
+    assert!(missing <= 1, "{groups:?}");
+    feeding.abort();
 }

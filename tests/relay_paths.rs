@@ -1,0 +1,128 @@
+//! The ways of streams between nodes: one copy into each zone through its hub, and what viewers notice when that dies.
+
+use crate::harness::{
+    Cluster, clips, eventually,
+    ffmpeg::{self, Running},
+    token,
+};
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Name, place and configuration of edges in two regions: a zone is the nearest hub's.
+const EDGES: [(&str, (f64, f64), &str); 6] = [
+    ("eu-hub", (50.1, 8.7), "hub = true"),
+    ("eu-2", (48.9, 2.4), ""),
+    ("eu-3", (52.4, 4.9), ""),
+    ("as-hub", (31.2, 121.5), "hub = true"),
+    ("as-2", (39.9, 116.4), ""),
+    ("as-3", (22.5, 114.1), ""),
+];
+
+/// The clip's groups.
+const GROUP_MS: i64 = 1_000;
+
+struct Viewer {
+    process: Option<Running>,
+    file: tempfile::NamedTempFile,
+}
+
+impl Viewer {
+    fn join(cluster: &Cluster, edge: &str, token: &str) -> Self {
+        let file = tempfile::Builder::new().suffix(".flv").tempfile().unwrap();
+        let public = &cluster.node(edge).public;
+        let url = format!("http://{public}/live/show.flv?token={token}");
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(["-v", "error", "-nostdin", "-y", "-i", &url]);
+        ffmpeg.args(["-c", "copy", "-flush_packets", "1", "-f", "flv"]);
+        let process = ffmpeg.arg(file.path()).stdin(Stdio::null()).spawn();
+        Self {
+            process: Some(Running(process.unwrap())),
+            file,
+        }
+    }
+
+    fn received(&self) -> u64 {
+        self.file.as_file().metadata().unwrap().len()
+    }
+
+    /// Waits until a few more seconds of the clip have come.
+    fn goes_on(&self, what: &str) {
+        let now = self.received();
+        eventually(what, || self.received() > now + 150_000);
+    }
+
+    fn is_connected(&mut self) -> bool {
+        let process = self.process.as_mut().unwrap();
+        process.0.try_wait().unwrap().is_none()
+    }
+
+    /// The longest time between two pictures that follow each other, in milliseconds.
+    fn longest_gap_ms(mut self) -> i64 {
+        drop(self.process.take());
+        let all = ffmpeg::hashes(self.file.path().to_str().unwrap(), None, true);
+        let times = all.iter().filter(|it| it.stream == 0).map(|it| it.dts);
+        let times: Vec<i64> = times.collect();
+        assert!(times.len() > 50, "{} pictures", times.len());
+        let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+        gaps.max().unwrap()
+    }
+}
+
+/// How many times the stream leaves the origin, over some seconds.
+fn copies(cluster: &Cluster) -> f64 {
+    let origin = cluster.node("origin");
+    let read = || {
+        let count = |name| origin.metric(name, "");
+        (
+            count("weir_origin_relay_sent_bytes_total"),
+            count("weir_origin_rtmp_received_bytes_total"),
+        )
+    };
+    let (sent, taken) = read();
+    let began = Instant::now();
+    eventually("some of the stream was taken in", || {
+        read().1 > taken + 200_000.0
+    });
+    assert!(began.elapsed() < Duration::from_secs(20));
+    let (sent_later, taken_later) = read();
+    (sent_later - sent) / (taken_later - taken)
+}
+
+#[test]
+fn a_hub_takes_one_copy_for_its_zone_and_its_death_costs_at_most_one_group() {
+    let mut cluster = Cluster::start(0);
+    for (name, place, extra) in EDGES {
+        cluster.add_edge(name, place, extra);
+    }
+    let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
+    cluster.wait_on_air("live/show");
+    let token = token("play", "live/show");
+    let join = |(name, ..): &(&'static str, _, _)| (*name, Viewer::join(&cluster, name, &token));
+    let mut viewers: Vec<_> = EDGES.iter().map(join).collect();
+    for (name, viewer) in &viewers {
+        viewer.goes_on(&format!("the viewer at {name} has joined"));
+    }
+    // Two copies, with what packets and acknowledgements weigh.
+    let copies = copies(&cluster);
+    assert!(
+        (1.9..2.6).contains(&copies),
+        "{copies} copies leave the origin"
+    );
+
+    cluster.kill("eu-hub");
+    viewers.remove(0);
+    for (name, viewer) in &viewers {
+        viewer.goes_on(&format!("the picture at {name} goes on without the hub"));
+    }
+    for (name, mut viewer) in viewers {
+        assert!(
+            viewer.is_connected(),
+            "the viewer at {name} lost its connection"
+        );
+        let gap = viewer.longest_gap_ms();
+        println!("{name}: at most {gap} ms between two pictures");
+        assert!(gap <= GROUP_MS + 40, "a gap of {gap} ms at {name}");
+    }
+}
