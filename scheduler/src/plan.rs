@@ -8,6 +8,7 @@ pub mod cost;
 pub mod levels;
 pub mod paths;
 pub mod relay;
+pub mod rungs;
 pub mod split;
 pub mod trade;
 pub mod view;
