@@ -32,12 +32,18 @@ pub struct Meter {
     nodes: Family<Nodes, Gauge>,
     streams: Gauge,
     steered: Family<Outcome, Counter>,
+    shed: Family<Shed, Counter>,
     throughput: Histogram,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Shed {
+    what: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,6 +85,7 @@ impl Meter {
             nodes: Family::default(),
             streams: Gauge::default(),
             steered: Family::default(),
+            shed: Family::default(),
             throughput: Histogram::new(exponential_buckets(SLOWEST_BYTES_S, 2.0, BUCKETS)),
         };
         registry.register(
@@ -114,6 +121,11 @@ impl Meter {
             "Running players' requests for steering, by outcome",
             meter.steered.clone(),
         );
+        registry.register(
+            "shed",
+            "Times that a viewer who joined got less because its edge was nearly full",
+            meter.shed.clone(),
+        );
         registry.register_with_unit(
             "player_throughput",
             "What running players measured",
@@ -131,6 +143,11 @@ impl Meter {
     /// Counts a request that ended otherwise.
     pub fn decided(&self, outcome: &'static str) {
         self.decisions.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts what a viewer who joined did not get.
+    pub fn shed(&self, what: &'static str) {
+        self.shed.get_or_create(&Shed { what }).inc();
     }
 
     /// Counts an answer to a running player, or why it got none.

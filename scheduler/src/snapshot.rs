@@ -17,6 +17,7 @@ use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::geo::{Point, Unit};
 use crate::market::{Home, Market, Quote, Reach};
+use crate::plan::rungs::Shedding;
 use crate::policy::Policies;
 
 pub use cluster::plan::{hash, mix};
@@ -92,6 +93,8 @@ pub struct NodeView {
     pub counted: Count,
     /// What players that play from it said.
     pub heard: Arc<Heard>,
+    /// What it gives up because of its load.
+    pub shedding: Shedding,
     /// What it costs and is planned to carry, where a plan that counts knows it.
     pub quote: Option<Quote>,
 }
@@ -272,6 +275,7 @@ impl NodeView {
             counted: sent.count(),
             sent,
             heard: Arc::default(),
+            shedding: Shedding::default(),
             quote: None,
             sample,
         }

@@ -14,9 +14,10 @@ use cluster::sample::{MAX_BATCH, Sample, State};
 use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::market::Market;
+use crate::plan::cost;
 use crate::plan::plan;
 use crate::plan::relay::Relays;
-use crate::policy::Policies;
+use crate::policy::{Policies, Subject};
 use crate::snapshot::{Labels, Ladders, NodeView, Sent, Snapshot};
 
 /// All that a scheduler knows.
@@ -250,15 +251,30 @@ impl Registry {
         let health = before.map_or(Health::Down, |view| view.health);
         let since_ms = before.map_or(now, |view| view.health_since_ms);
         let heard = before.map(|view| view.heard.clone()).unwrap_or_default();
+        let shedding = before.map(|view| view.shedding).unwrap_or_default();
         let id = sample.node.id.clone();
         let mut view = NodeView::new(number, sample, sent);
         view.seen_ms = now;
         view.heard = heard;
+        let load = view.load();
+        let worst = if load.unlimited { 0.0 } else { load.worst() };
+        view.shedding = shedding.next(now, worst, self.full_at());
         (view.health, view.health_since_ms) = (health, since_ms);
         let judged = judged(&view, &self.drains, now);
         self.changed |= view.turn(now, judged);
         self.nodes.insert(id, view);
         restarted
+    }
+
+    /// The share of its capacity at which an edge is full for viewers whom no policy selects.
+    fn full_at(&self) -> f32 {
+        let nobody = Subject {
+            stream: None,
+            region: None,
+            label: None,
+            stream_labels: &[],
+        };
+        cost::full_at(&self.policies.of(&nobody).policy) as f32
     }
 
     /// Brings the streams of one origin up to date.

@@ -106,13 +106,9 @@ pub enum Viewer {
 }
 
 /// Which of a stream's rungs, best first, a viewer who joins is offered at an edge: at least one.
-pub fn offered<T>(rungs: &[T], shedding: &Shedding, viewer: Viewer) -> &[T] {
+pub fn offered<T>(rungs: &[T], step: Step, viewer: Viewer) -> &[T] {
     match (rungs, viewer) {
-        ([_, rest @ ..], Viewer::Ordinary)
-            if shedding.step >= Step::TopRung && !rest.is_empty() =>
-        {
-            rest
-        }
+        ([_, rest @ ..], Viewer::Ordinary) if step >= Step::TopRung && !rest.is_empty() => rest,
         _ => rungs,
     }
 }
@@ -185,7 +181,7 @@ mod tests {
         ];
         for (rungs, shedding, viewer, expect) in rows {
             assert_eq!(
-                offered(rungs, &shedding, viewer),
+                offered(rungs, shedding.step(), viewer),
                 expect,
                 "{shedding:?} {viewer:?}"
             );

@@ -14,6 +14,8 @@ use cluster::token::{Action, Attempt, Pattern, is_sid, new_sid};
 
 use super::query::Query;
 use super::{Asked, Decided, Redirector, Refused, Request, url, viewer_key};
+use crate::plan::rungs::{self, Step};
+use crate::policy::Subject;
 use crate::snapshot::{NodeView, Snapshot};
 use crate::steer::{Viewer, steer};
 use crate::steering::{Manifest, PATH, Trail, manifest, media_uri};
@@ -54,9 +56,38 @@ impl Redirector {
                 return Ok(Joined::Location(url(edge, at, &token, passed_on)));
             }
             let session = self.begin(&query, &decided, edge);
-            let playlist = playlist(&query, &decided, edge, (&records, &session));
+            let offered = self.offered(&records, &decided, edge);
+            let playlist = playlist(&query, &decided, edge, (offered, &session));
             Ok(Joined::Playlist(playlist.to_string()))
         })
+    }
+
+    /// The rungs that a player who joins is offered at an edge: one that is nearly full keeps its
+    /// top rung for those whom the policy protects, and for who plays already.
+    fn offered<'r>(
+        &self,
+        records: &'r [Arc<StreamRecord>],
+        decided: &Decided,
+        edge: &NodeView,
+    ) -> &'r [Arc<StreamRecord>] {
+        let Asked { snapshot, key, .. } = &decided.asked;
+        let policy = snapshot.policies.of(&Subject {
+            stream: Some(key),
+            region: Some(decided.located.region),
+            label: decided.claims.label.as_deref(),
+            stream_labels: snapshot.labels(key),
+        });
+        let protected = policy.policy.rungs.never_shed || decided.session.is_some();
+        let viewer = if protected {
+            rungs::Viewer::Protected
+        } else {
+            rungs::Viewer::Ordinary
+        };
+        let offered = rungs::offered(records, edge.shedding.step(), viewer);
+        if offered.len() < records.len() {
+            self.meter.shed(Step::TopRung.as_str());
+        }
+        offered
     }
 
     /// The signed session: the one that the player brought, or a new one in the name that it
