@@ -190,7 +190,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn an_edge_at_rest_offers_all_again(loads in proptest::collection::vec(0.0f32..2.0, 0..50)) {
+        fn an_edge_at_rest_offers_all_again(
+            loads in proptest::collection::vec(0.0f32..2.0, 0..50)
+        ) {
             let mut shedding = Shedding::default();
             for (at, load) in (0..).zip(&loads) {
                 shedding = shedding.next(at * 1_000, *load, 0.92);

@@ -180,7 +180,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_way_leads_from_the_origin_once_into_each_zone(seed: u64, edges in 0u32..40, regions in 0u32..20) {
+    fn every_way_leads_from_the_origin_once_into_each_zone(
+        seed: u64, edges in 0u32..40, regions in 0u32..20
+    ) {
         let world = World::new(seed, edges, regions, 30);
         let (mut paths, mut again) = (Paths::default(), Paths::default());
         let laid = world.lay(&mut paths);
@@ -211,7 +213,8 @@ proptest! {
         let mut paths = Paths::default();
         let before = world.lay(&mut paths);
         // Nobody serves this one: all others keep their ways, now with other indices.
-        let newcomer = Node { seed: 1, hub: false, relays: false, health: Health::Up, ..world.nodes[0] };
+        let (hub, relays, health) = (false, false, Health::Up);
+        let newcomer = Node { seed: 1, hub, relays, health, ..world.nodes[0] };
         let old = world.nodes.len();
         world.nodes.insert(0, newcomer);
         let rtt = |at: usize| {
