@@ -180,6 +180,18 @@ impl Options {
         told.context(NO_ANSWER)
     }
 
+    /// Tells the scheduler something that replaces what it was told before.
+    pub async fn put<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let (url, token) = (self.url(path), self.admin_token.as_deref());
+        let client = Client::new();
+        let told = client.send_json(Method::PUT, &url, token, body).await;
+        told.context(NO_ANSWER)
+    }
+
     /// Gives the scheduler an order without words.
     pub async fn send(&self, method: Method, path: &str) -> Result<Value> {
         let (url, token) = (self.url(path), self.admin_token.as_deref());

@@ -1,6 +1,6 @@
 //! The command line: what can be said to Weir, and where each command leads.
 
-use crate::{admin, config, demo, events, forecast, load, roles, token};
+use crate::{admin, config, demo, events, forecast, load, policy, roles, token};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -41,6 +41,9 @@ enum Command {
     /// Announce shows, so that their viewers are expected.
     #[command(subcommand)]
     Events(events::Command),
+    /// Check, compare, try and apply what planning and steering are asked for.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Make tokens for publishers and viewers.
     #[command(subcommand)]
     Token(token::Command),
@@ -90,6 +93,7 @@ pub fn run() -> Result<()> {
         Command::Explain(options) => wait_for(admin::explain(options)),
         Command::Drain(options) => wait_for(admin::drain(options)),
         Command::Events(command) => wait_for(events::run(command)),
+        Command::Policy(command) => wait_for(policy::run(command)),
         Command::Token(command) => token::run(command),
         Command::Load(command) => wait_for(load::run(command)),
         Command::Forecast(command) => wait_for(forecast::run(command)),

@@ -13,6 +13,7 @@ mod forecast;
 mod load;
 mod logs;
 mod plot;
+mod policy;
 mod roles;
 mod token;
 

@@ -119,6 +119,9 @@ pub struct RegionLoad {
     /// Viewers who wait because there was no room for them: each once, however often it asked.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused: u32,
+    /// Times that a viewer of FLV was so far behind that it lost pictures, or was closed for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stalls: u32,
 }
 
 impl RegionLoad {
@@ -129,6 +132,7 @@ impl RegionLoad {
         self.joins = self.joins.saturating_add(other.joins);
         self.leaves = self.leaves.saturating_add(other.leaves);
         self.refused = self.refused.saturating_add(other.refused);
+        self.stalls = self.stalls.saturating_add(other.stalls);
     }
 }
 
@@ -352,6 +356,7 @@ mod tests {
             joins: u32::MAX,
             leaves: u32::MAX,
             refused: u32::MAX,
+            stalls: u32::MAX,
         };
         older.regions = (0..MAX_REGIONS).map(region).collect();
         let mut newest = older.clone();

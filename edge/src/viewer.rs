@@ -344,6 +344,15 @@ impl Viewer {
         let metrics = &self.place.viewers.0.metrics;
         metrics.egress_bytes.inc_by(filled.bytes as u64);
         metrics.drop_frames(&filled.dropped);
+        if filled.dropped.skips > 0 {
+            self.stall();
+        }
+    }
+
+    /// Counts to its region that it was too far behind, and loses pictures.
+    pub fn stall(&self) {
+        let mut counts = self.place.viewers.0.counts.lock();
+        counts.audience.stall(self.place.region);
     }
 
     /// Counts bytes written for it that are in the node's sum already.
@@ -379,6 +388,9 @@ impl Drop for Viewer {
             counts.audience.leave(stream, *region);
             if self.is_session {
                 counts.audience.tune_out(stream, *region);
+            }
+            if matches!(self.closed, Closed::Stalled | Closed::Slow) {
+                counts.audience.stall(*region);
             }
         }
         let (id, bytes, why) = (self.id, self.bytes, self.closed.as_str());

@@ -33,6 +33,11 @@ pub struct Config {
     pub cluster_listen: SocketAddr,
     /// The file that remembers drains and kicks over a restart; only in memory when absent.
     pub store: Option<PathBuf>,
+    /// The file of policies: what planning and steering are asked for, by stream, region, tenant
+    /// and label. A changed file is taken over within seconds, a broken one is not. `weir policy
+    /// example` prints one; without it defaults hold until `weir policy apply`. What was applied is
+    /// remembered beside `store`.
+    pub policy: Option<PathBuf>,
     /// What is remembered of load and demand, for forecasts.
     pub history: history::Config,
     /// What is expected of demand and load, learned from the history.
@@ -157,6 +162,7 @@ impl Default for Config {
             tls: None,
             cluster_listen: SocketAddr::from(([0; 16], 7700)),
             store: None,
+            policy: None,
             history: history::Config::default(),
             forecast: forecast::Config::default(),
             sticky: Duration::from_secs(300),

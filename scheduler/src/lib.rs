@@ -19,6 +19,7 @@ pub mod geo;
 pub mod glob;
 pub mod policy;
 pub mod price;
+pub mod shadow;
 pub mod sticky;
 pub mod redirect;
 pub mod explain;

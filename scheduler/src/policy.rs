@@ -6,11 +6,21 @@
 //! canary a hashed share of the regions is held by the candidate's policies instead.
 //! [`Policies::of`] is called for each request: it allocates nothing and ends at the first fit.
 
+pub mod keys;
+pub mod file;
+pub mod diff;
+pub mod ledger;
+pub mod canary;
+pub mod shelf;
+pub mod follow;
+pub mod api;
+mod meter;
+
 use std::sync::Arc;
 
 use cluster::region::Region;
 use cluster::stream::StreamKey;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::glob::Glob;
 use crate::snapshot::{hash, mix};
@@ -78,7 +88,7 @@ pub struct Headroom {
 }
 
 /// What may fail without overload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NPlusOne {
     /// Nothing.
@@ -101,7 +111,7 @@ pub struct Billing {
 }
 
 /// How much of a billing period's free slots a day may use.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Credit {
     /// What is left, spread over the days that are left.
@@ -123,7 +133,7 @@ pub struct Tail {
 }
 
 /// Within what cold streams share one edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// They do not.

@@ -1,6 +1,7 @@
 //! The scheduler as a service: every start-up step in order, then one wait.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ use crate::geo::{self, Geo};
 use crate::history::{self, Exposition, History};
 use crate::meter::{Meter, Pathways};
 use crate::planner::{self, Planner};
+use crate::policy::shelf::Shelf;
+use crate::policy::{self, follow};
 use crate::price::{self, Prices};
 use crate::redirect::address::Proxies;
 use crate::redirect::{Redirector, public};
@@ -43,6 +46,7 @@ pub struct Scheduler {
     forecasts: Arc<Forecasts>,
     planner: Arc<Planner>,
     redirector: Arc<Redirector>,
+    shelf: Arc<Shelf>,
     public: Server,
     cluster: Server,
     admin: Admin,
@@ -78,6 +82,7 @@ impl Scheduler {
         let http = http::Metrics::register(&mut metrics);
 
         let store: Arc<dyn Store> = Arc::new(Embedded::open(config.store.as_deref())?);
+        let shelf = shelf(&config, &mut metrics)?;
         let (registry, epoch) = registry(&config, store.as_ref()).await?;
         let history = history(&config, &common, &mut metrics)?;
         let collector = Collector::new(registry, meter.clone(), history.clone());
@@ -131,13 +136,15 @@ impl Scheduler {
         let api = api
             .merge(history::router(history.clone()))
             .merge(forecast::router(forecasts.clone()))
-            .merge(planner::api::router(planner.clone()));
+            .merge(planner::api::router(planner.clone()))
+            .merge(policy::api::router(shelf.clone()));
         Ok(Self {
             collector,
             history,
             forecasts,
             planner,
             redirector,
+            shelf,
             public,
             cluster,
             admin,
@@ -181,6 +188,7 @@ impl Scheduler {
             forecasts,
             planner,
             redirector,
+            shelf,
             drain,
             addrs,
             ..
@@ -201,6 +209,8 @@ impl Scheduler {
         drain.background(forecasts.run());
         drain.background(planner.run());
         drain.background(redirector.geo.clone().watch(drain.stop_token()));
+        drain.background(follow::watch(shelf.clone(), drain.stop_token()));
+        drain.background(observe(shelf, &redirector, &drain));
         let viewers = self.public.run(move |request| {
             let response = public::answer(&redirector, &request);
             async move { response }
@@ -221,6 +231,30 @@ impl Scheduler {
 
 /// Answers take milliseconds; a viewer whose answer takes longer than this asks again elsewhere.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The policies in force, with what was before them.
+fn shelf(config: &Config, metrics: &mut Metrics) -> anyhow::Result<Arc<Shelf>> {
+    let beside = |store: &PathBuf| store.with_file_name("policies.json");
+    let kept = config.store.as_ref().map(beside);
+    let shelf = Shelf::open(config.policy.as_deref(), kept, Clock::system(), metrics);
+    Ok(Arc::new(shelf.context("[scheduler] policy")?))
+}
+
+/// Follows how the viewers of a canary fare.
+fn observe(
+    shelf: Arc<Shelf>,
+    redirector: &Redirector,
+    drain: &Drain,
+) -> impl Future<Output = ()> + use<> {
+    let (outside, clock) = (redirector.outside.clone(), redirector.clock.clone());
+    let outside = move || outside.by_region(clock.unix_ms());
+    follow::observe(
+        shelf,
+        redirector.snapshot.clone(),
+        outside,
+        drain.stop_token(),
+    )
+}
 
 /// The history, with its file.
 fn history(

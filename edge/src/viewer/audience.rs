@@ -31,6 +31,8 @@ struct Count {
     viewers: u32,
     joins: u32,
     leaves: u32,
+    /// Of regions only.
+    stalls: u32,
 }
 
 /// Bytes, and how many of them were taken.
@@ -48,7 +50,7 @@ struct Sessions {
 
 impl Count {
     fn is_silent(&self) -> bool {
-        (self.viewers, self.joins, self.leaves) == (0, 0, 0)
+        (self.viewers, self.joins, self.leaves) == (0, 0, 0) && self.stalls == 0
     }
 
     fn take(&mut self) -> Self {
@@ -117,6 +119,12 @@ impl Audience {
         count.leaves = count.leaves.saturating_add(1);
     }
 
+    /// A viewer there is too far behind.
+    pub(super) fn stall(&mut self, region: Region) {
+        let (count, _) = self.regions.entry(region).or_default();
+        count.stalls = count.stalls.saturating_add(1);
+    }
+
     /// An HLS session plays a stream.
     pub(super) fn tune_in(&mut self, stream: &StreamKey, region: Region) {
         let sessions = self.sessions.entry(stream.clone()).or_default();
@@ -170,6 +178,7 @@ impl Audience {
                 viewers,
                 joins,
                 leaves,
+                ..
             } = count.take();
             StreamViewers {
                 key: key.clone(),
@@ -197,6 +206,7 @@ impl Audience {
                 viewers,
                 joins,
                 leaves,
+                stalls,
             } = count.take();
             loads.push(RegionLoad {
                 region: *region,
@@ -205,6 +215,7 @@ impl Audience {
                 joins,
                 leaves,
                 refused: refused.remove(region).unwrap_or_default(),
+                stalls,
             });
         }
         let outside = refused.into_iter().map(|(region, refused)| RegionLoad {
@@ -288,6 +299,9 @@ mod tests {
             ..RegionLoad::default()
         };
         assert_eq!((loads["here"], loads["there"].viewers), (expected, 1));
+        audience.stall(here);
+        assert_eq!(regions(&mut audience)["here"].stalls, 1);
+        assert_eq!(regions(&mut audience)["here"].stalls, 0);
         audience.leave(&stream, there);
         audience.go(&stream, there);
         let loads = regions(&mut audience);

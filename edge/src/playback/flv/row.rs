@@ -233,7 +233,11 @@ impl Late {
     /// Writes as much as the socket takes, up to a few bursts.
     fn visit(&mut self, log: &Log, terms: &Terms, tally: &mut Tally) -> io::Result<()> {
         for _ in 0..BURSTS {
+            let skips = tally.dropped.skips;
             self.cursor.judge(log, terms, &mut tally.dropped);
+            if tally.dropped.skips > skips {
+                self.chair.person.viewer.stall();
+            }
             if self.cursor.is_slow() && !self.curbed {
                 self.curbed = true;
                 let _ = SockRef::from(&self.chair.socket).set_tcp_notsent_lowat(CURBED_BYTES);
