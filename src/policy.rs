@@ -128,7 +128,8 @@ pub struct Canary {
 #[derive(Args)]
 pub struct Rollback {
     /// The version; the one before when left out.
-    version: Option<u64>,
+    #[arg(value_name = "VERSION")]
+    to: Option<u64>,
     #[command(flatten)]
     signed: Signed,
     #[command(flatten)]
@@ -387,7 +388,7 @@ async fn history(options: Options) -> Result<()> {
 
 async fn roll_back(asked: Rollback) -> Result<()> {
     let back = Back {
-        to: asked.version,
+        to: asked.to,
         author: asked.signed.author,
         comment: asked.signed.comment,
     };

@@ -17,6 +17,7 @@ mod interop;
 mod link;
 mod load;
 mod operate;
+mod policy;
 mod publish_play;
 mod relay_paths;
 mod soak;

@@ -85,8 +85,7 @@ impl Scheduler {
         let shelf = shelf(&config, &mut metrics)?;
         let (registry, epoch) = registry(&config, store.as_ref()).await?;
         let history = history(&config, &common, &mut metrics)?;
-        let collector = Collector::new(registry, meter.clone(), history.clone());
-        let collector = Arc::new(collector);
+        let collector = Arc::new(Collector::new(registry, meter.clone(), history.clone()));
         Pathways::register(&mut metrics, collector.snapshot());
         Exposition::register(&mut metrics, collector.snapshot(), history.clone());
         let from = (&history, &collector);
@@ -105,10 +104,7 @@ impl Scheduler {
             geo,
             gate: Gate::load(&common.tokens, &common.cluster.secret).context("[tokens]")?,
             sticky: Sticky::new(config.sticky.get()),
-            proxies: Proxies {
-                trusted: config.trusted_proxies.clone(),
-                allow_override: config.allow_ip_override,
-            },
+            proxies: proxies(&config),
             meter,
             outside: history.outside(),
             clock: Clock::system(),
@@ -238,6 +234,13 @@ fn shelf(config: &Config, metrics: &mut Metrics) -> anyhow::Result<Arc<Shelf>> {
     let kept = config.store.as_ref().map(beside);
     let shelf = Shelf::open(config.policy.as_deref(), kept, Clock::system(), metrics);
     Ok(Arc::new(shelf.context("[scheduler] policy")?))
+}
+
+fn proxies(config: &Config) -> Proxies {
+    Proxies {
+        trusted: config.trusted_proxies.clone(),
+        allow_override: config.allow_ip_override,
+    }
 }
 
 /// Follows how the viewers of a canary fare.

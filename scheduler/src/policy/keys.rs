@@ -133,7 +133,10 @@ fn countries(value: &Value) -> Vec<[u8; 2]> {
 const BPS: u64 = 1_000_000;
 
 macro_rules! key {
-    ($path:literal, $kind:expr, $($field:ident).+, $meaning:literal, $more:literal, $less:literal) => {
+    (
+        $path:literal, $kind:expr, $($field:ident).+,
+        $meaning:literal, $more:literal, $less:literal
+    ) => {
         Key {
             path: $path,
             kind: $kind,
@@ -256,7 +259,10 @@ pub const KEYS: &[Key] = &[
         meaning: "Mbit/s that all the policy selects may be sent in the whole cluster; no limit when left out.",
         more: "more may be sent", less: "less may be sent",
         read: |policy| json!(policy.caps.egress_bps.map(|bps| bps / BPS)),
-        write: |policy, value| policy.caps.egress_bps = value.as_u64().map(|rate| rate.saturating_mul(BPS)),
+        write: |policy, value| {
+            let bps = value.as_u64().map(|rate| rate.saturating_mul(BPS));
+            policy.caps.egress_bps = bps;
+        },
     },
     key!("caps.weight", Number(0.01, 100.0), caps.weight,
         "Share of a short resource, in proportion to the weights of those who want it.",
@@ -268,4 +274,23 @@ pub fn tables() -> Vec<&'static str> {
     let mut tables: Vec<_> = KEYS.iter().filter_map(|key| key.split().0).collect();
     tables.dedup();
     tables
+}
+
+/// The keys as a table of the operator's page.
+pub fn table() -> String {
+    let mut table =
+        String::from("| key | default | what may stand there | meaning |\n|---|---|---|---|\n");
+    let defaults = Policy::default();
+    for key in KEYS {
+        let default = match (key.read)(&defaults) {
+            Value::Null => String::new(),
+            value => format!("`{value}`"),
+        };
+        let words = key.kind.words();
+        table += &format!(
+            "| `{}` | {default} | {words} | {} |\n",
+            key.path, key.meaning
+        );
+    }
+    table
 }
