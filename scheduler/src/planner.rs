@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cluster::plan::Health;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -26,6 +27,8 @@ use crate::history::History;
 use crate::market::{Market, Quote, Reach};
 use crate::plan::trade::{Planned, trade};
 use crate::plan::view::View;
+use crate::policy::Policies;
+use crate::policy::shelf::Shelf;
 use crate::price::Prices;
 use crate::snapshot::Snapshot;
 use accounts::Accounts;
@@ -40,7 +43,10 @@ pub struct Planner {
     geo: Arc<Geo>,
     prices: ArcSwap<Prices>,
     clock: Clock,
+    shelf: Arc<Shelf>,
     latest: ArcSwap<Latest>,
+    /// A candidate with its own newest plan.
+    shadowed: Mutex<Option<(Arc<Policies>, Planned)>>,
     metrics: Metrics,
 }
 
@@ -56,6 +62,8 @@ pub struct Sources {
     pub geo: Arc<Geo>,
     /// What time it is.
     pub clock: Clock,
+    /// Where a candidate stands that plans beside.
+    pub shelf: Arc<Shelf>,
 }
 
 /// The newest plan, with what it was made of.
@@ -116,6 +124,7 @@ impl Planner {
             outlook,
             geo,
             clock,
+            shelf,
         } = sources;
         Self {
             collector,
@@ -124,7 +133,9 @@ impl Planner {
             geo,
             prices: ArcSwap::default(),
             clock,
+            shelf,
             latest: ArcSwap::default(),
+            shadowed: Mutex::default(),
             metrics: Metrics::register(registry),
         }
     }
@@ -198,7 +209,29 @@ impl Planner {
             accounts: Arc::new(accounts),
         };
         self.show(&latest);
+        self.shadow(&latest, same);
         self.latest.store(Arc::new(latest));
+    }
+
+    /// Plans the same view under the candidate, from the candidate's own plan before.
+    fn shadow(&self, latest: &Latest, same: bool) {
+        let mut shadowed = self.shadowed.lock();
+        let Some(candidate) = self.shelf.candidate() else {
+            *shadowed = None;
+            return;
+        };
+        let before = shadowed.take();
+        let known = before.filter(|(of, _)| same && Arc::ptr_eq(of, &candidate));
+        let before = known
+            .as_ref()
+            .map_or(&*latest.planned, |(_, planned)| planned);
+        let planned = trade(&latest.view, &candidate, Some(before));
+        let (active, theirs) = (&latest.planned.figures, &planned.figures);
+        // Its first plan moves what the active one would not have: that is a start, not motion.
+        if known.is_some() {
+            self.shelf.compare(&candidate, active.into(), theirs.into());
+        }
+        *shadowed = Some((candidate, planned));
     }
 
     fn show(&self, latest: &Latest) {

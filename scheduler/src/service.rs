@@ -91,14 +91,7 @@ impl Scheduler {
         let from = (&history, &collector);
         let forecasts = forecasts(&config, from, (&store, epoch), &mut metrics).await?;
         let geo = Arc::new(Geo::load(geo, &common.node.place)?);
-        let sources = planner::Sources {
-            collector: collector.clone(),
-            history: history.clone(),
-            outlook: forecasts.outlook(),
-            geo: geo.clone(),
-            clock: Clock::system(),
-        };
-        let planner = Arc::new(Planner::new(sources, &mut metrics));
+        let planner = planner(from, &forecasts, (&geo, &shelf), &mut metrics);
         let redirector = Arc::new(Redirector {
             snapshot: collector.snapshot(),
             geo,
@@ -206,6 +199,7 @@ impl Scheduler {
         drain.background(planner.run());
         drain.background(redirector.geo.clone().watch(drain.stop_token()));
         drain.background(follow::watch(shelf.clone(), drain.stop_token()));
+        drain.background(obey(shelf.clone(), &collector, &drain));
         drain.background(observe(shelf, &redirector, &drain));
         let viewers = self.public.run(move |request| {
             let response = public::answer(&redirector, &request);
@@ -228,6 +222,24 @@ impl Scheduler {
 /// Answers take milliseconds; a viewer whose answer takes longer than this asks again elsewhere.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Plans of what is carried and expected, by the policies in force.
+fn planner(
+    (history, collector): (&Arc<History>, &Arc<Collector>),
+    forecasts: &Forecasts,
+    (geo, shelf): (&Arc<Geo>, &Arc<Shelf>),
+    metrics: &mut Metrics,
+) -> Arc<Planner> {
+    let sources = planner::Sources {
+        collector: collector.clone(),
+        history: history.clone(),
+        outlook: forecasts.outlook(),
+        geo: geo.clone(),
+        clock: Clock::system(),
+        shelf: shelf.clone(),
+    };
+    Arc::new(Planner::new(sources, metrics))
+}
+
 /// The policies in force, with what was before them.
 fn shelf(config: &Config, metrics: &mut Metrics) -> anyhow::Result<Arc<Shelf>> {
     let beside = |store: &PathBuf| store.with_file_name("policies.json");
@@ -241,6 +253,17 @@ fn proxies(config: &Config) -> Proxies {
         trusted: config.trusted_proxies.clone(),
         allow_override: config.allow_ip_override,
     }
+}
+
+/// Steers and plans by the policies in force, whenever they change.
+fn obey(
+    shelf: Arc<Shelf>,
+    collector: &Arc<Collector>,
+    drain: &Drain,
+) -> impl Future<Output = ()> + use<> {
+    let collector = collector.clone();
+    let obey = move |policies| collector.order(|registry, _| registry.obey(policies));
+    follow::obey(shelf, obey, drain.stop_token())
 }
 
 /// Follows how the viewers of a canary fare.

@@ -9,6 +9,8 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::trade;
+
 /// What one plan of one slot comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
@@ -22,10 +24,21 @@ pub struct Figures {
     pub extra_rtt_ms: f64,
     /// Load above limits, in bits per second.
     pub overload_bps: f64,
-    /// Share of the viewers that the plan moves.
+    /// Share of the demand that goes elsewhere than by the plan before.
     pub moved_share: f64,
-    /// Relayed between nodes, in bits per second.
-    pub relay_bps: f64,
+}
+
+impl From<&trade::Figures> for Figures {
+    fn from(of: &trade::Figures) -> Self {
+        Self {
+            usd_per_month: of.usd_per_month,
+            rtt_ms_p50: of.rtt_p50_ms,
+            rtt_ms_p95: of.rtt_p95_ms,
+            extra_rtt_ms: of.extra_rtt_ms,
+            overload_bps: of.overload_bps,
+            moved_share: of.moved,
+        }
+    }
 }
 
 /// A figure as it is told: what it is called, its unit and factor, and how it is read.
@@ -40,14 +53,13 @@ struct Told {
 }
 
 #[rustfmt::skip]
-const TOLD: [Told; 7] = [
+const TOLD: [Told; 6] = [
     Told { key: "usd_per_month", name: "cost", unit: "USD/month", per_unit: 1.0, relative: true, read: |f| f.usd_per_month },
     Told { key: "rtt_ms_p50", name: "RTT p50", unit: "ms", per_unit: 1.0, relative: false, read: |f| f.rtt_ms_p50 },
     Told { key: "rtt_ms_p95", name: "RTT p95", unit: "ms", per_unit: 1.0, relative: false, read: |f| f.rtt_ms_p95 },
     Told { key: "extra_rtt_ms", name: "RTT over nearest", unit: "ms", per_unit: 1.0, relative: false, read: |f| f.extra_rtt_ms },
     Told { key: "overload_bps", name: "overload", unit: "Mbit/s", per_unit: 1e6, relative: false, read: |f| f.overload_bps },
     Told { key: "moved_share", name: "moved viewers", unit: "%", per_unit: 0.01, relative: false, read: |f| f.moved_share },
-    Told { key: "relay_bps", name: "relay", unit: "Mbit/s", per_unit: 1e6, relative: true, read: |f| f.relay_bps },
 ];
 
 /// Slots compared: a day of 30 s. Of a longer comparison the newest day counts.

@@ -11,6 +11,7 @@ use cluster::region::Region;
 use cluster::sample::RegionLoad;
 use tokio_util::sync::CancellationToken;
 
+use super::Policies;
 use super::shelf::Shelf;
 use crate::snapshot::Snapshot;
 
@@ -48,6 +49,20 @@ pub async fn watch(shelf: Arc<Shelf>, stop: CancellationToken) {
 fn fingerprint(file: &Path) -> Option<(SystemTime, u64)> {
     let meta = std::fs::metadata(file).ok()?;
     Some((meta.modified().ok()?, meta.len()))
+}
+
+/// Hands over each change of the policies in force until cancelled.
+pub async fn obey(
+    shelf: Arc<Shelf>,
+    obey: impl Fn(Arc<Policies>) + Send + 'static,
+    stop: CancellationToken,
+) {
+    let mut changes = shelf.changes();
+    obey(changes.borrow_and_update().clone());
+    while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
+        let policies = changes.borrow_and_update().clone();
+        obey(policies);
+    }
 }
 
 /// Follows how viewers fare until cancelled, and ends canaries that harm them. `outside` says who

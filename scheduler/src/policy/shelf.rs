@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use cluster::region::Region;
 use cluster::sample::RegionLoad;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use transport::clock::Clock;
 
 use super::canary::{Tally, Trial, draw};
@@ -32,7 +32,7 @@ pub use told::{Active, Canaried, Shadowed, Watched};
 
 /// All of it.
 pub struct Shelf {
-    active: ArcSwap<Policies>,
+    active: watch::Sender<Arc<Policies>>,
     state: Mutex<State>,
     /// What the operator edits.
     file: Option<PathBuf>,
@@ -122,7 +122,7 @@ impl Shelf {
         };
         let base = Arc::new(base);
         let shelf = Self {
-            active: ArcSwap::new(base.clone()),
+            active: watch::Sender::new(base.clone()),
             state: Mutex::new(State {
                 ledger,
                 base,
@@ -150,7 +150,12 @@ impl Shelf {
 
     /// The policies in force, a canary's regions among them.
     pub fn active(&self) -> Arc<Policies> {
-        self.active.load_full()
+        self.active.borrow().clone()
+    }
+
+    /// The same, and each change of them.
+    pub fn changes(&self) -> watch::Receiver<Arc<Policies>> {
+        self.active.subscribe()
     }
 
     /// The candidate to plan with beside the active policies.
@@ -460,7 +465,7 @@ impl Shelf {
             ),
             None => state.base.clone(),
         };
-        self.active.store(active);
+        self.active.send_replace(active);
         let share = state
             .canary
             .as_ref()
