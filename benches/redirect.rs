@@ -149,6 +149,7 @@ fn redirector(edges: usize, databases: Vec<std::path::PathBuf>) -> Redirector {
         sticky: Sticky::new(Duration::from_secs(300)),
         proxies: Proxies::default(),
         meter: Meter::register(&mut Default::default()),
+        diary: scheduler::diary::Diary::new(100),
         outside: Arc::new(cluster::waiting::Outside::new(Duration::from_secs(60))),
         clock: Clock::system(),
     }

@@ -6,12 +6,13 @@ use cluster::stream::StreamKey;
 use http::Method;
 use scheduler::{
     api::{Node, Stream},
+    diary::Entry,
     explain::Explanation,
 };
 use serde::Serialize;
 use serde_json::Value;
 use std::{fmt::Display, net::IpAddr};
-use transport::http::Client;
+use transport::{clock::unix_ms, http::Client};
 
 /// How to reach the scheduler.
 #[derive(Args)]
@@ -50,6 +51,30 @@ pub struct Explain {
     /// The edge that plays to the viewer by HLS: says whether its player would be told to move, and why.
     #[arg(long, value_name = "EDGE")]
     at: Option<cluster::node::NodeId>,
+    /// The entitlement of the viewer's token, by which policies are chosen.
+    #[arg(long)]
+    label: Option<String>,
+    /// What if these edges were down, separated by commas.
+    #[arg(long, value_name = "EDGES", default_value = "")]
+    without: String,
+    /// What if this policy of the active file held.
+    #[arg(long, value_name = "POLICY")]
+    under: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// `weir decisions`.
+#[derive(Args)]
+pub struct Decisions {
+    /// The number of a decision, to see all of it.
+    id: Option<u64>,
+    /// Only those for this stream.
+    #[arg(long)]
+    stream: Option<StreamKey>,
+    /// How many, the newest first.
+    #[arg(long, default_value_t = 20)]
+    count: usize,
     #[command(flatten)]
     options: Options,
 }
@@ -136,15 +161,55 @@ pub async fn kick(kick: Kick) -> Result<()> {
 
 /// `weir explain`.
 pub async fn explain(explain: Explain) -> Result<()> {
-    let at = explain.at.map(|edge| format!("&at={edge}"));
-    let path = format!(
-        "/api/v1/explain?stream={}&from={}{}",
-        explain.stream,
-        explain.from,
-        at.unwrap_or_default()
-    );
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("stream", explain.stream.as_str());
+    query.append_pair("from", &explain.from.to_string());
+    query.append_pair("without", &explain.without);
+    let at = explain.at.as_ref().map(|edge| edge.as_str());
+    let given = [
+        ("at", at),
+        ("label", explain.label.as_deref()),
+        ("under", explain.under.as_deref()),
+    ];
+    for (key, value) in given {
+        value.map(|value| query.append_pair(key, value));
+    }
+    let path = format!("/api/v1/explain?{}", query.finish());
     let explanation: Explanation = explain.options.get(&path).await?;
     explain.options.print(&explanation, || &explanation)
+}
+
+/// `weir decisions`.
+pub async fn decisions(wanted: Decisions) -> Result<()> {
+    if let Some(id) = wanted.id {
+        let entry: Entry = wanted
+            .options
+            .get(&format!("/api/v1/decisions/{id}"))
+            .await?;
+        return wanted.options.print(&entry, || &entry.explanation);
+    }
+    let stream = wanted.stream.map(|stream| format!("&stream={stream}"));
+    let stream = stream.unwrap_or_default();
+    let path = format!("/api/v1/decisions?count={}{stream}", wanted.count);
+    let entries: Vec<Entry> = wanted.options.get(&path).await?;
+    wanted.options.print(&entries, || {
+        let row = |entry: &Entry| {
+            let it = &entry.explanation;
+            let edge = it.candidates.first().filter(|_| it.reason.is_some());
+            vec![
+                entry.id.to_string(),
+                format!("{} s ago", unix_ms().saturating_sub(entry.at_ms) / 1000),
+                it.stream.clone(),
+                it.place.address.to_string(),
+                edge.map_or("-".into(), |edge| edge.edge.to_string()),
+                it.reason
+                    .map_or("no edge can take it", |why| why.as_str())
+                    .into(),
+            ]
+        };
+        let head = ["ID", "WHEN", "STREAM", "VIEWER", "EDGE", "WHY"];
+        table(&head, entries.iter().map(row))
+    })
 }
 
 /// `weir drain`.

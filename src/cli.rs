@@ -36,6 +36,8 @@ enum Command {
     Kick(admin::Kick),
     /// Say to which edge a viewer would be sent, and why each other one lost.
     Explain(admin::Explain),
+    /// List decisions that were made, or explain one of them.
+    Decisions(admin::Decisions),
     /// Send no new viewers to a node, or let it take them again.
     Drain(admin::Drain),
     /// Announce shows, so that their viewers are expected.
@@ -91,6 +93,7 @@ pub fn run() -> Result<()> {
         Command::Streams(options) => wait_for(admin::streams(options)),
         Command::Kick(options) => wait_for(admin::kick(options)),
         Command::Explain(options) => wait_for(admin::explain(options)),
+        Command::Decisions(options) => wait_for(admin::decisions(options)),
         Command::Drain(options) => wait_for(admin::drain(options)),
         Command::Events(command) => wait_for(events::run(command)),
         Command::Policy(command) => wait_for(policy::run(command)),

@@ -21,8 +21,9 @@ use transport::router::{
 
 use crate::collect::Collector;
 use crate::config;
+use crate::diary;
 use crate::explain::Explanation;
-use crate::redirect::Redirector;
+use crate::redirect::{IfSo, Redirector};
 use crate::snapshot::{NodeView, Snapshot};
 
 /// What the API works on.
@@ -136,6 +137,8 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/streams", get(streams))
         .route("/api/v1/streams/{app}/{name}/kick", post(kick))
         .route("/api/v1/explain", get(explain))
+        .route("/api/v1/decisions", get(decisions))
+        .route("/api/v1/decisions/{id}", get(decision))
         .route("/api/v1/places", get(places))
         .with_state(Arc::new(api))
 }
@@ -178,18 +181,73 @@ struct ExplainQuery {
     from: IpAddr,
     /// The edge that the viewer's player is at now, when it is one that can be steered.
     at: Option<NodeId>,
+    /// The entitlement of its token.
+    label: Option<String>,
+    /// Edges that are taken to be down, separated by commas.
+    #[serde(default)]
+    without: String,
+    /// A policy of the active file that is taken to hold.
+    under: Option<String>,
 }
 
 async fn explain(
     State(api): State<Arc<Api>>,
     Query(query): Query<ExplainQuery>,
-) -> Json<Explanation> {
-    let snapshot = api.snapshot();
-    let at = query.at.as_ref().map(NodeId::as_str);
-    let (place, decision) = api
-        .redirector
-        .explain(&snapshot, &query.stream, query.from, at);
-    Json(Explanation::new(&snapshot, &query.stream, place, &decision))
+) -> Result<Json<Explanation>, Fault> {
+    let mut snapshot = Snapshot::clone(&api.snapshot());
+    for id in query.without.split(',').filter(|id| !id.is_empty()) {
+        let mut nodes = snapshot.nodes.iter_mut();
+        let node = nodes.find(|view| view.node().id.as_str() == id);
+        node.ok_or_else(|| Fault::UnknownEdge(id.to_owned()))?
+            .health = Health::Down;
+    }
+    if let Some(name) = &query.under {
+        let policies = snapshot.policies.clone();
+        let named = policies.all().find(|it| *it.name == **name);
+        let alone = named
+            .ok_or_else(|| Fault::UnknownPolicy(name.clone()))?
+            .alone();
+        snapshot.policies = Arc::new(alone);
+    }
+    let if_so = IfSo {
+        playing: query.at.as_ref().map(NodeId::as_str),
+        label: query.label.as_deref(),
+    };
+    let redirector = &api.redirector;
+    let (place, decision) = redirector.explain(&snapshot, &query.stream, query.from, &if_so);
+    Ok(Json(Explanation::new(
+        &snapshot,
+        &query.stream,
+        place,
+        &decision,
+    )))
+}
+
+#[derive(Deserialize)]
+struct Which {
+    stream: Option<String>,
+    #[serde(default = "a_few")]
+    count: usize,
+}
+
+fn a_few() -> usize {
+    20
+}
+
+async fn decisions(
+    State(api): State<Arc<Api>>,
+    Query(which): Query<Which>,
+) -> Json<Vec<diary::Entry>> {
+    let diary = &api.redirector.diary;
+    Json(diary.newest(which.stream.as_deref(), which.count))
+}
+
+async fn decision(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<u64>,
+) -> Result<Json<diary::Entry>, Fault> {
+    let found = api.redirector.diary.find(id);
+    found.map(Json).ok_or(Fault::UnknownDecision(id))
 }
 
 async fn drain(State(api): State<Arc<Api>>, Path(id): Path<NodeId>) -> Result<StatusCode, Fault> {
@@ -257,6 +315,14 @@ impl Api {
 enum Fault {
     #[error("no node {0} is known; `weir nodes` lists them")]
     UnknownNode(NodeId),
+    #[error("no edge {0:?} is known; `weir nodes` lists them")]
+    UnknownEdge(String),
+    #[error("no policy {0:?} is in force; `weir policy history` shows the file that is")]
+    UnknownPolicy(String),
+    #[error(
+        "decision {0} was not written down, or has made room; `weir decisions` lists those kept"
+    )]
+    UnknownDecision(u64),
     #[error("node {0} was not drained")]
     NotDrained(NodeId),
     #[error("a stream is app/name")]
@@ -271,6 +337,9 @@ impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let (status, title) = match &self {
             Self::UnknownNode(_) | Self::NotDrained(_) => (StatusCode::NOT_FOUND, "no such node"),
+            Self::UnknownEdge(_) | Self::UnknownPolicy(_) | Self::UnknownDecision(_) => {
+                (StatusCode::NOT_FOUND, "no such thing")
+            }
             Self::Key | Self::KickTime => (StatusCode::BAD_REQUEST, "bad request"),
             Self::Store(store::Error::Full(_)) => (StatusCode::CONFLICT, "too many orders"),
             Self::Store(error) => {

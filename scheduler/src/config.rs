@@ -45,6 +45,9 @@ pub struct Config {
     /// How long a viewer who comes back is sent to the same one of equally near edges; `"0s"` lets
     /// the load decide each time. At most one hour.
     pub sticky: Duration,
+    /// One decision in so many is kept with its reasons for `weir decisions`, the newest 1,000; 0
+    /// keeps none.
+    pub log_decisions: u64,
     /// Proxies whose `X-Forwarded-For` is believed, as networks: `["10.0.0.0/8"]`.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
@@ -166,6 +169,7 @@ impl Default for Config {
             history: history::Config::default(),
             forecast: forecast::Config::default(),
             sticky: Duration::from_secs(300),
+            log_decisions: 100,
             trusted_proxies: Vec::new(),
             allow_ip_override: false,
             places: Vec::new(),

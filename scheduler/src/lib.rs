@@ -23,6 +23,7 @@ pub mod shadow;
 pub mod sticky;
 pub mod redirect;
 pub mod explain;
+pub mod diary;
 pub mod api;
 pub mod meter;
 pub mod history;

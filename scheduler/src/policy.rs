@@ -361,6 +361,18 @@ pub struct Named {
     pub policy: Arc<Policy>,
 }
 
+impl Named {
+    /// This one as if it held for everybody.
+    pub fn alone(&self) -> Policies {
+        let mut alone = Policies::default();
+        alone.set.default = Self {
+            number: 0,
+            ..self.clone()
+        };
+        alone
+    }
+}
+
 /// A file of policies, compiled, and perhaps a candidate that holds in some regions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policies {

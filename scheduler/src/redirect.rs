@@ -21,6 +21,8 @@ use cluster::token::{Action, Attempt, Claims};
 use cluster::waiting::Outside;
 use transport::clock::Clock;
 
+use crate::diary::Diary;
+use crate::explain::Explanation;
 use crate::geo::{Geo, Located};
 use crate::meter::Meter;
 use crate::snapshot::{NodeView, Snapshot, hash, mix};
@@ -48,6 +50,8 @@ pub struct Redirector {
     pub meter: Meter,
     /// Those who found no room.
     pub outside: Arc<Outside>,
+    /// Some decisions, as they were made.
+    pub diary: Diary,
     /// What time it is.
     pub clock: Clock,
 }
@@ -65,6 +69,15 @@ pub struct Request<'a> {
     pub forwarded: &'a [&'a str],
     /// The token of `Authorization: Bearer`.
     pub bearer: Option<&'a str>,
+}
+
+/// What is supposed of a viewer that a decision is explained for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IfSo<'a> {
+    /// The edge that its player, which can be steered, is at now.
+    pub playing: Option<&'a str>,
+    /// The entitlement of its token.
+    pub label: Option<&'a str>,
 }
 
 /// A stream asked for, that is on air in this snapshot.
@@ -138,20 +151,20 @@ impl Redirector {
         })
     }
 
-    /// What would be decided for a viewer at `address`, without sending anybody anywhere;
-    /// for one whose player can be steered and is at the edge `playing` now, if that is given.
+    /// What would be decided for a viewer at `address`, without sending anybody anywhere.
     pub fn explain<'a>(
         &self,
         snapshot: &'a Snapshot,
         key: &str,
         address: IpAddr,
-        playing: Option<&str>,
+        if_so: &IfSo<'_>,
     ) -> (ViewerPlace, Decision<'a>) {
         let located = self.geo.locate(address);
         let stream = StreamKey::parse(key).ok();
-        let playing = playing.and_then(|id| snapshot.node(id));
+        let playing = if_so.playing.and_then(|id| snapshot.node(id));
         let viewer = Viewer {
             stream: stream.as_ref(),
+            label: if_so.label,
             playing: playing.map(|view| view.number),
             ..self.viewer(located, viewer_key(key, address, None))
         };
@@ -213,6 +226,7 @@ impl Redirector {
         };
         let nodes = &asked.snapshot.nodes;
         let decision = steer(&asked.snapshot, &viewer);
+        self.write_down(&decision, &asked.snapshot, &viewer, address);
         let Some(chosen) = decision.chosen() else {
             let now_ms = self.clock.unix_ms();
             self.outside.refuse(viewer_key, located.region, now_ms);
@@ -240,6 +254,20 @@ impl Redirector {
             claims,
             session,
         })
+    }
+
+    fn write_down(
+        &self,
+        decision: &Decision<'_>,
+        snapshot: &Snapshot,
+        viewer: &Viewer<'_>,
+        address: IpAddr,
+    ) {
+        self.diary.note(self.clock.unix_ms(), || {
+            let stream = viewer.stream.map_or("", StreamKey::as_str);
+            let place = self.place(address, viewer.located);
+            Explanation::new(snapshot, stream, place, decision)
+        });
     }
 
     /// The session that the query brings, when it is good, and its id.

@@ -26,6 +26,7 @@ use crate::api::{self, Api};
 use crate::collect::Collector;
 use crate::collect::registry::{Registry, TICK_MS};
 use crate::config::{self, Config};
+use crate::diary::Diary;
 use crate::forecast::{self, Forecasts};
 use crate::geo::{self, Geo};
 use crate::history::{self, Exposition, History};
@@ -100,6 +101,7 @@ impl Scheduler {
             proxies: proxies(&config),
             meter,
             outside: history.outside(),
+            diary: Diary::new(config.log_decisions),
             clock: Clock::system(),
         });
 

@@ -23,7 +23,7 @@ use crate::policy::Policies;
 pub use cluster::plan::{hash, mix};
 
 /// The cluster at one moment.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Snapshot {
     /// All known nodes.
     pub nodes: Vec<NodeView>,

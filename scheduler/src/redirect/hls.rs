@@ -157,6 +157,7 @@ impl Redirector {
             ..self.viewer(self.geo.locate(address), viewer_key)
         };
         let decision = steer(&snapshot, &viewer);
+        self.write_down(&decision, &snapshot, &viewer, address);
         let chosen = &snapshot.nodes[decision.chosen().ok_or(Refused::NoEdge)?.node];
         let known = [viewer.kept, viewer.playing].contains(&Some(chosen.number));
         if !known {

@@ -46,6 +46,7 @@ pub(super) fn redirector(snapshot: Snapshot, play: Audience) -> Redirector {
         },
         meter: Meter::register(&mut Default::default()),
         outside: Arc::new(Outside::new(std::time::Duration::from_secs(60))),
+        diary: Diary::new(1),
         clock: Clock::manual(NOW_S * 1_000_000),
     }
 }
@@ -276,7 +277,7 @@ fn only_new_viewers_count_as_sent() {
             .unwrap();
     }
     let (snapshot, address) = (world(), "203.0.113.8".parse().unwrap());
-    let (_, decision) = redirector.explain(&snapshot, "live/x", address, None);
+    let (_, decision) = redirector.explain(&snapshot, "live/x", address, &IfSo::default());
     assert!(decision.chosen().is_some());
     let sent = redirector.snapshot.load().node("fra").unwrap().sent.count();
     assert_eq!((sent.viewers, sent.egress_bps), (1, 1_000_000));
