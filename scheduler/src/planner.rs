@@ -104,8 +104,9 @@ impl Metrics {
         );
         let help = "How far the last plan's cost may lie above the least possible, as a share";
         registry.register("gap_ratio", help, metrics.gap.clone());
-        let help = "Bits per second for which the last plan found no room";
-        registry.register("overload_bits_per_second", help, metrics.overload.clone());
+        let help = "Demand for which the last plan found no room";
+        let per_second = Unit::Other("bytes_per_second".to_owned());
+        registry.register_with_unit("overload", help, per_second, metrics.overload.clone());
         let help = "What the last plan's load would cost a month, in USD";
         registry.register("cost_usd", help, metrics.usd.clone());
         let help = "Share of the demand that the last plan sends elsewhere than the one before";
@@ -238,7 +239,7 @@ impl Planner {
         let figures = &latest.planned.figures;
         self.metrics.seconds.set(latest.took.as_secs_f64());
         self.metrics.gap.set(figures.gap);
-        self.metrics.overload.set(figures.overload_bps);
+        self.metrics.overload.set(figures.overload_bps / 8.0);
         self.metrics.usd.set(figures.usd_per_month);
         self.metrics.moved.set(figures.moved);
         self.metrics.plans.inc();

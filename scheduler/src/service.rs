@@ -93,17 +93,7 @@ impl Scheduler {
         let forecasts = forecasts(&config, from, (&store, epoch), &mut metrics).await?;
         let geo = Arc::new(Geo::load(geo, &common.node.place)?);
         let planner = planner(from, &forecasts, (&geo, &shelf), &mut metrics);
-        let redirector = Arc::new(Redirector {
-            snapshot: collector.snapshot(),
-            geo,
-            gate: Gate::load(&common.tokens, &common.cluster.secret).context("[tokens]")?,
-            sticky: Sticky::new(config.sticky.get()),
-            proxies: proxies(&config),
-            meter,
-            outside: history.outside(),
-            diary: Diary::new(config.log_decisions),
-            clock: Clock::system(),
-        });
+        let redirector = Arc::new(redirector(&config, &common, from, (geo, meter))?);
 
         let public = public_server(&config, &drain)?.stats(http.listener("public"));
         let cluster = cluster_server(&config, &common, &drain)?.stats(http.listener("cluster"));
@@ -311,6 +301,26 @@ async fn forecasts(
     let file = config.history.file(config.store.as_deref());
     let loaded = Forecasts::load(config.forecast.clone(), file.as_deref(), sources, metrics);
     loaded.await.context("[scheduler.forecast]")
+}
+
+/// Who answers viewers.
+fn redirector(
+    config: &Config,
+    common: &Common,
+    (history, collector): (&Arc<History>, &Arc<Collector>),
+    (geo, meter): (Arc<Geo>, Meter),
+) -> anyhow::Result<Redirector> {
+    Ok(Redirector {
+        snapshot: collector.snapshot(),
+        geo,
+        gate: Gate::load(&common.tokens, &common.cluster.secret).context("[tokens]")?,
+        sticky: Sticky::new(config.sticky.get()),
+        proxies: proxies(config),
+        meter,
+        outside: history.outside(),
+        diary: Diary::new(config.log_decisions),
+        clock: Clock::system(),
+    })
 }
 
 /// A registry that goes on where the store says, as the leader of a new epoch.

@@ -159,8 +159,7 @@ impl Redirector {
         let decision = steer(&snapshot, &viewer);
         self.write_down(&decision, &snapshot, &viewer, address);
         let chosen = &snapshot.nodes[decision.chosen().ok_or(Refused::NoEdge)?.node];
-        let known = [viewer.kept, viewer.playing].contains(&Some(chosen.number));
-        if !known {
+        if ![viewer.kept, viewer.playing].contains(&Some(chosen.number)) {
             decision.count(&snapshot, best.bitrate_bps);
         }
         self.sticky.keep(viewer_key, chosen.number, now_s);

@@ -154,7 +154,10 @@ fn a_world_without_edges_or_viewers_has_a_plan() {
 proptest! {
     #[test]
     fn plans_are_finite_keep_to_policies_and_repeat_byte_by_byte(
-        demands in prop::collection::vec((0.0..5_000.0, prop::collection::vec(1.0f32..200.0, 5)), 0..8),
+        demands in prop::collection::vec(
+            (0.0..5_000.0, prop::collection::vec(1.0f32..200.0, 5)),
+            0..8,
+        ),
         edges in prop::collection::vec((0.0..9.0, 1.0..9_000.0), 5),
     ) {
         let view = View {
