@@ -33,7 +33,8 @@ pub async fn scheduler(config: Config) -> Result<()> {
     let scheduler =
         scheduler::Scheduler::load(config.scheduler, config.geo, common, console, drain).await;
     let scheduler = scheduler.context("the scheduler cannot start")?;
-    scheduler.streams(&config.stream)?.run().await
+    let scheduler = scheduler.streams(&config.stream)?;
+    scheduler.prices(&config.price)?.run().await
 }
 
 /// What comes before any role: logging, descriptors, signals.
