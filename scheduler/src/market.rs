@@ -2,7 +2,7 @@
 //! region, and where each stream is at home.
 //!
 //! Prices stay good while loads move, so that any number of schedulers that hold the same market
-//! decide alike. One that is older than [`GOOD_FOR_MS`] counts for nothing: distance and load then
+//! decide alike. One that is older than ten minutes counts for nothing: distance and load then
 //! decide alone.
 
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! Sans-IO: L2: at which edges each stream is kept, and through whom it comes to them.
 //!
 //! All costs are per bit of the stream, in the planner's unit: 1.0 is the mean price of the edges'
-//! tariffs. Nodes, regions and streams are indices. For each stream [`open`] chooses edges against
-//! the prices, then [`tree`] makes the way to each: everything reaches the origin, without a
+//! tariffs. Nodes, regions and streams are indices. For each stream `open` chooses edges against
+//! the prices, then `tree` makes the way to each: everything reaches the origin, without a
 //! circle, in at most [`MAX_DEPTH`] hops, and what enters a zone that has a hub enters it once.
 //! Both favour what was there before, and a stream whose inputs did not change is not planned
 //! anew. The same calls in the same order give the same ways on any machine.
@@ -159,7 +159,7 @@ impl Laid {
     }
 }
 
-/// All streams' ways, kept from one plan to the next. One stream in [`TURNS`] is laid anew each
+/// All streams' ways, kept from one plan to the next. One stream in `TURNS` is laid anew each
 /// time in any case, since a better parent may have come near without anything else having changed.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
