@@ -12,6 +12,7 @@ pub mod time;
 pub mod moment;
 pub mod event;
 pub mod sample;
+pub mod moves;
 pub mod plan;
 pub mod token;
 pub mod hls;

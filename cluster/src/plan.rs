@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::moves::Moves;
 use crate::node::{Node, NodeId, Role};
 use crate::stream::StreamKey;
 
@@ -32,6 +33,9 @@ pub struct Plan {
     pub streams: Vec<StreamPlan>,
     /// Publishers to refuse, by key.
     pub kicks: Vec<Kick>,
+    /// Edges that are to ask their viewers to leave, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<Leaving>,
 }
 
 /// A plan as received.
@@ -41,11 +45,13 @@ struct Unsorted {
     nodes: Vec<NodeState>,
     streams: Vec<StreamPlan>,
     kicks: Vec<Kick>,
+    #[serde(default)]
+    moves: Vec<Leaving>,
 }
 
 impl From<Unsorted> for Plan {
     fn from(plan: Unsorted) -> Self {
-        Self::new(plan.mark, plan.nodes, plan.streams, plan.kicks)
+        Self::new(plan.mark, plan.nodes, plan.streams, plan.kicks).moving(plan.moves)
     }
 }
 
@@ -111,6 +117,16 @@ pub struct Kick {
     pub until_ms: u64,
 }
 
+/// An order to an edge to ask its viewers to leave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// The edge.
+    pub node: NodeId,
+    /// How fast, and why.
+    #[serde(flatten)]
+    pub moves: Moves,
+}
+
 impl Plan {
     /// A plan with its lists put in order. Of two entries with one id or key the first stays.
     pub fn new(
@@ -131,7 +147,27 @@ impl Plan {
             nodes,
             streams,
             kicks,
+            moves: Vec::new(),
         }
+    }
+
+    /// The same plan with these orders to edges; of two for one edge the first stays.
+    pub fn moving(mut self, mut moves: Vec<Leaving>) -> Self {
+        moves.sort_by(|a, b| a.node.cmp(&b.node));
+        moves.dedup_by(|a, b| a.node == b.node);
+        self.moves = moves;
+        self
+    }
+
+    /// How fast that edge is to ask its viewers to leave; one that is drained is even when nobody
+    /// said how fast.
+    pub fn moves_of(&self, id: &NodeId) -> Option<Moves> {
+        let ordered = self.moves.binary_search_by(|it| it.node.cmp(id)).ok();
+        let drains = || {
+            let state = self.node(id)?;
+            (state.health == Health::Draining).then_some(Moves::DRAIN)
+        };
+        ordered.map(|at| self.moves[at].moves).or_else(drains)
     }
 
     /// Whether a node that holds `held` should take this plan.
@@ -371,6 +407,31 @@ mod tests {
         let plan = Plan::new(Mark::default(), twice, Vec::new(), Vec::new());
         assert_eq!(plan.nodes.len(), 2);
         assert_eq!(plan.node(&id("a")).unwrap().health, Health::Up);
+    }
+
+    #[test]
+    fn a_plan_of_before_there_were_moves_is_read_and_a_new_one_survives() {
+        let plain = plan();
+        let json = serde_json::to_string(&plain).unwrap();
+        assert!(!json.contains("moves"));
+        let read: Plan = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, plain);
+        // One that is drained asks its viewers by itself.
+        assert_eq!(read.moves_of(&id("a")), Some(Moves::DRAIN));
+        assert_eq!(read.moves_of(&id("b")), None);
+        let order = |name, permille| Leaving {
+            node: id(name),
+            moves: Moves {
+                permille,
+                ..Moves::DRAIN
+            },
+        };
+        let moving = plain.moving(vec![order("b", 20), order("a", 50), order("b", 200)]);
+        let json = serde_json::to_string(&moving).unwrap();
+        let read: Plan = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, moving);
+        let paces = ["a", "b", "z"].map(|name| read.moves_of(&id(name)).map(|it| it.permille));
+        assert_eq!(paces, [Some(50), Some(20), None]);
     }
 
     #[test]

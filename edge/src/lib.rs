@@ -23,6 +23,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cluster::agent::Agent;
 use cluster::config::Common;
+use cluster::moves::Moves;
 use cluster::node::{Node, NodeId, Role};
 use cluster::sample::{Sample, StreamViewers};
 use cluster::token::Gate;
@@ -213,6 +214,7 @@ impl Edge {
         drain.background(gather(public.clone(), latency));
         drain.background(heed(public.clone(), readiness));
         drain.background(sweep(public.clone()));
+        drain.background(relieve(public.clone()));
         drain.background(upstream::serve::Server::new(public.upstream.clone()).run());
         let taker = public.clone();
         drain.spawn(see_off(
@@ -281,6 +283,23 @@ async fn sweep(public: Arc<Public>) {
     loop {
         beat.tick().await;
         public.sessions.sweep();
+    }
+}
+
+/// Asks viewers to find another edge as fast as the plan wants it, or as the load does. Never ends.
+async fn relieve(public: Arc<Public>) {
+    let mut beat = tokio::time::interval(ASK_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = beat.tick().await;
+    loop {
+        let now = beat.tick().await;
+        let (viewers, egress_bps) = (public.viewers.total(), public.rate.egress_bps());
+        let overloaded = Moves::relieving(&public.capacity, viewers, egress_bps);
+        let ordered = public.plan.borrow().moves_of(&public.node);
+        if let Some(moves) = ordered.max(overloaded) {
+            public.viewers.relieve(moves, now - last);
+        }
+        last = now;
     }
 }
 
@@ -408,6 +427,9 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// A scheduler that is there answers a node's first sample by then; requests that come earlier wait for it, because
 /// only the plan knows where streams are.
 const PLAN_WITHIN: Duration = Duration::from_secs(3);
+
+/// Viewers are asked little by little: at the fastest pace a sixteenth of them at once.
+const ASK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How exactly the end of a session is noticed.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);

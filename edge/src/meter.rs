@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use cluster::moves;
 use cluster::node::Node;
 use cluster::sample::Sample;
 use cluster::usage;
@@ -53,6 +54,7 @@ pub struct Metrics {
     joins: Family<Via, Counter>,
     refused: Family<Why, Counter>,
     closed: Family<Why, Counter>,
+    moves: Family<Cause, Counter>,
     frames_dropped: Family<Lost, Counter>,
     flv_latency: Family<Worker, Gauge<f64, AtomicU64>>,
     flv_viewers: Family<Worker, Gauge>,
@@ -93,6 +95,11 @@ struct Why {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cause {
+    why: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Lost {
     kind: &'static str,
 }
@@ -124,6 +131,7 @@ impl Default for Metrics {
             joins: Family::default(),
             refused: Family::default(),
             closed: Family::default(),
+            moves: Family::default(),
             since: Arc::default(),
         }
     }
@@ -174,6 +182,8 @@ impl Metrics {
             m.refused.clone(),
         );
         r.register("closed", "Viewers who ended", m.closed.clone());
+        let help = "Viewers asked to find another edge";
+        r.register("moves", help, m.moves.clone());
         r.register(
             "skips",
             "Slow viewers moved to a newer key frame",
@@ -224,6 +234,18 @@ impl Metrics {
     pub fn refuse(&self, reason: &'static str) {
         self.refused.get_or_create(&Why { reason }).inc();
         *self.since.lock().refused.entry(reason).or_default() += 1;
+    }
+
+    /// Counts a viewer who was asked to find another edge.
+    pub(crate) fn asked(&self, why: moves::Why) {
+        let why = why.as_str();
+        self.moves.get_or_create(&Cause { why }).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn asked_for(&self, why: moves::Why) -> u64 {
+        let why = why.as_str();
+        self.moves.get_or_create(&Cause { why }).get()
     }
 
     /// Counts frames that slow viewers did not get.
@@ -429,6 +451,7 @@ mod tests {
         metrics.refuse("draining");
         metrics.joined(Protocol::WebSocket);
         metrics.closed(Closed::Ended);
+        metrics.asked(moves::Why::Drain);
         metrics.writes("0", Duration::from_millis(20), 3);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
@@ -438,6 +461,7 @@ mod tests {
             "weir_edge_refused_total{reason=\"draining\"} 1",
             "weir_edge_joins_total{protocol=\"websocket\"} 1",
             "weir_edge_closed_total{reason=\"ended\"} 1",
+            "weir_edge_moves_total{why=\"drain\"} 1",
             "weir_edge_first_frame_seconds_count 0",
             "weir_edge_frames_dropped_total{kind=\"disposable\"} 0",
             "weir_edge_flv_latency_seconds{worker=\"0\"} 0.02",

@@ -1,5 +1,6 @@
 //! How viewers take a stream: one file per protocol, over the same tags.
 
+pub mod asking;
 pub mod timeline;
 pub mod scribe;
 pub mod dropped;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use cluster::moves::{Moves, Why};
 use cluster::region::Region;
 use cluster::sample::{RegionLoad, StreamViewers};
 use cluster::stream::StreamKey;
@@ -19,7 +20,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::meter::Metrics;
-use crate::playback::tags::Filled;
+use crate::playback::asking::{Hand, Looked, Turn};
+use crate::playback::tags::{Filled, Pieces, Tags};
 use audience::Audience;
 
 pub(crate) use audience::Sent;
@@ -37,6 +39,7 @@ struct Shared {
     began: Instant,
     total: AtomicU32,
     gathering_us: AtomicU32,
+    hand: Hand,
     next_id: AtomicU64,
 }
 
@@ -93,6 +96,7 @@ impl Viewers {
             began,
             total: AtomicU32::new(0),
             gathering_us: AtomicU32::new(0),
+            hand: Hand::default(),
             next_id: AtomicU64::new(1),
         }))
     }
@@ -145,6 +149,11 @@ impl Viewers {
     pub fn gather(&self, latency: Duration) {
         let us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
         self.0.gathering_us.store(us, Ordering::Relaxed);
+    }
+
+    /// Asks viewers to find another edge, for so long.
+    pub fn relieve(&self, moves: Moves, time: Duration) {
+        self.0.hand.turn(moves, time);
     }
 
     /// Viewers of each stream that has some.
@@ -213,6 +222,7 @@ impl Place {
             sent,
             is_session,
             closed: Closed::Left,
+            asked: Looked::default(),
             place: self,
             _lease: lease,
         }
@@ -294,6 +304,8 @@ pub struct Viewer {
     /// Whether it plays by HLS.
     is_session: bool,
     closed: Closed,
+    /// Whether it was its turn to be asked to leave, where it is alone.
+    asked: Looked,
     place: Place,
     _lease: crate::upstream::Lease,
 }
@@ -303,6 +315,35 @@ impl Viewer {
     pub fn gathering(&self) -> Duration {
         let us = self.place.viewers.0.gathering_us.load(Ordering::Relaxed);
         Duration::from_micros(us.into())
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whose turn it is to be asked to find another edge.
+    pub fn turn(&self) -> Turn {
+        self.place.viewers.0.hand.look()
+    }
+
+    /// It was asked.
+    pub fn asked(&self, why: Why) {
+        self.place.viewers.0.metrics.asked(why);
+    }
+
+    /// Asks it when it is its turn and it understands that; how many bytes that takes.
+    pub fn ask(&mut self, tags: &mut Tags, out: &mut Pieces) -> usize {
+        let turn = self.turn();
+        let passed = self.asked.until(turn);
+        if !passed.is_some_and(|passed| passed.has(self.id)) {
+            return 0;
+        }
+        let asked = tags.ask(out);
+        if asked > 0 {
+            self.asked(turn.why);
+        }
+        asked
     }
 
     /// The first bytes of the stream are written for it.

@@ -1,4 +1,5 @@
-//! Sans-IO: what every node is told: who is there, what is on air from where, whom to refuse.
+//! Sans-IO: what every node is told: who is there, what is on air from where, whom to refuse, who
+//! should ask its viewers to leave.
 //!
 //! The revision moves only when the content does, so that nodes fetch nothing new from a quiet
 //! cluster. From whom edges take a stream is [`relay`]'s.
@@ -13,7 +14,8 @@ pub mod split;
 pub mod trade;
 pub mod view;
 
-use cluster::plan::{Kick, Mark, NodeState, Plan, StreamPlan};
+use cluster::moves::Moves;
+use cluster::plan::{Health, Kick, Leaving, Mark, NodeState, Plan, StreamPlan};
 use cluster::stream::StreamRecord;
 
 use crate::snapshot::{Ladders, NodeView};
@@ -22,7 +24,7 @@ use relay::Relays;
 /// The next plan, or None when nothing differs from the one before.
 pub fn plan<'a>(
     before: &Plan,
-    nodes: impl Iterator<Item = &'a NodeView>,
+    nodes: impl Iterator<Item = &'a NodeView> + Clone,
     streams: impl Iterator<Item = &'a StreamRecord>,
     kicks: impl Iterator<Item = Kick>,
     (ladders, relays): (&Ladders, &Relays),
@@ -38,12 +40,17 @@ pub fn plan<'a>(
         routes: relays.of(&record.key).to_vec(),
         rungs: ladders.get(&record.key).cloned().unwrap_or_default(),
     };
+    let order = |view: &NodeView| {
+        let node = view.node().id.clone();
+        moves(view).map(|moves| Leaving { node, moves })
+    };
+    let orders = nodes.clone().filter_map(order).collect();
     let lists = (
         nodes.map(state).collect(),
         streams.map(stream).collect(),
         kicks.collect(),
     );
-    let mut next = Plan::new(before.mark, lists.0, lists.1, lists.2);
+    let mut next = Plan::new(before.mark, lists.0, lists.1, lists.2).moving(orders);
     if next == *before {
         return None;
     }
@@ -52,4 +59,15 @@ pub fn plan<'a>(
         ..before.mark
     };
     Some(next)
+}
+
+/// How fast an edge is to ask its viewers to leave, by its newest sample: who was sent there since
+/// may not have come yet.
+pub(crate) fn moves(view: &NodeView) -> Option<Moves> {
+    match view.health {
+        _ if !view.is_edge || view.viewers == 0 => None,
+        Health::Draining => Some(Moves::DRAIN),
+        Health::Up => Moves::relieving(&view.capacity, view.viewers, view.egress_bps),
+        Health::Down => None,
+    }
 }

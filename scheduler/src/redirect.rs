@@ -113,6 +113,9 @@ impl Redirector {
             let decided = self.decide(request, &query, asked)?;
             let token = self.gate.sign(&decided.claims);
             let edge = decided.edges().next().ok_or(Refused::NoEdge)?;
+            if query.playing() == Some(edge.node().id.as_str()) {
+                return Err(Refused::Stays);
+            }
             Ok(url(
                 edge,
                 (&decided.asked.key, EXTENSION),
@@ -218,8 +221,10 @@ impl Redirector {
         let named = sid.or_else(|| claims.sid.clone());
         let name = named.as_deref().or(query.session.as_deref());
         let viewer_key = viewer_key(asked.key.as_str(), address, name);
+        let playing = query.playing().and_then(|id| asked.snapshot.node(id));
         let viewer = Viewer {
             stream: Some(&asked.key),
+            playing: playing.map(|view| view.number),
             label: claims.label.as_deref(),
             exclude: query.exclude.as_deref().unwrap_or_default(),
             ..self.viewer(located, viewer_key)
@@ -234,7 +239,7 @@ impl Redirector {
         };
         self.outside.admit(|| viewer_key);
         let view = &nodes[chosen.node];
-        if viewer.kept != Some(view.number) {
+        if ![viewer.kept, viewer.playing].contains(&Some(view.number)) {
             decision.count(&asked.snapshot, asked.bitrate_bps);
         }
         self.sticky

@@ -3,7 +3,7 @@
 // another protocol is wanted. Each new one asks the scheduler, after a wait that grows (dial.js).
 //
 // An engine is `new Engine(video, {address, edgeAt, dial, on})`:
-// - `address({exclude, resume})` is the URL to ask the scheduler with, `edgeAt(url)` names the edge that answers there;
+// - `address({exclude, resume, playing})` is the URL to ask the scheduler with, `edgeAt(url)` names the edge that answers there;
 // - `on` has `connected(edge)`, `resumed()`, `moved()`, `lost(reason)`, `unsupported(codecs)`, and
 //   `anew(reason, edge, status)` when only a new one can go on;
 // - `latency(buffer_s)`, `rate_bps`, and perhaps `pathway`, `qualities` and `quality` are what it tells;

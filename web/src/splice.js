@@ -3,6 +3,7 @@
 //
 // An edge asked with `weir=1` writes a script tag `onWeir {epoch, group, frame}` before the frames it tells of: the
 // next frame is number `frame` of that group, the following ones count on. Times are the stream's own, at every edge.
+// An edge that wants the player to leave writes `onWeir {move: true}`.
 
 import { Framer, Malformed, SCRIPT, bodyOf, carries, isFileHeader, joined, script, timeOf, typeOf } from "./tags.js";
 
@@ -25,6 +26,11 @@ export class Splice {
   /** Whether another connection can go on. */
   get isOpen() {
     return this.#time === null || this.#last !== null;
+  }
+
+  /** Whether a connection that begins with this frame leaves nothing out: the player has it already. */
+  meets({ epoch, group, frame }) {
+    return epoch === this.#epoch && this.#last !== null && !isAfter({ group, frame }, this.#last);
   }
 
   /** A connection's way in. Frames that the player has already are left out, whichever connection brings them. */
@@ -63,6 +69,9 @@ class Inlet {
   #next = null; // {group, frame} of the connection's next frame
   #isFirst = true;
 
+  /** The edge wants the player to leave; whoever looks after that takes the wish back. */
+  isAsked = false;
+
   constructor(splice) {
     this.splice = splice;
   }
@@ -83,11 +92,11 @@ class Inlet {
   #takesScript(tag) {
     const { name, value } = script(tag);
     if (name !== "onWeir") return this.splice.differs(name, bodyOf(tag));
-    if (value?.epoch === undefined) return false; // it tells of something else
-    const { epoch, group, frame = 0 } = value;
-    if (![epoch, group, frame].every(Number.isSafeInteger)) throw new Malformed("a position that is none");
-    this.splice.expect(epoch);
-    this.#next = { group, frame };
+    if (value?.move === true) this.isAsked = true;
+    const place = placeOf(value);
+    if (!place) return false; // it tells of something else
+    this.splice.expect(place.epoch);
+    this.#next = { group: place.group, frame: place.frame };
     return false;
   }
 
@@ -99,5 +108,34 @@ class Inlet {
     return isNew;
   }
 }
+
+/** Finds with which frame a connection begins; takes nothing for the player. */
+export class Scout {
+  #framer = new Framer();
+  #length = 0;
+
+  /** {epoch, group, frame}, or null while it is not known. Throws Malformed. */
+  push(chunk) {
+    this.#length += chunk.length;
+    if (this.#length > BEGIN_BYTES) throw new Malformed("no position");
+    for (const piece of this.#framer.push(chunk)) {
+      if (isFileHeader(piece) || typeOf(piece) !== SCRIPT) continue;
+      const { name, value } = script(piece);
+      const place = name === "onWeir" ? placeOf(value) : null;
+      if (place) return place;
+    }
+    return null;
+  }
+}
+
+/** Of an `onWeir` that tells one. */
+function placeOf(value) {
+  if (value?.epoch === undefined) return null;
+  const { epoch, group, frame = 0 } = value;
+  if (![epoch, group, frame].every(Number.isSafeInteger)) throw new Malformed("a position that is none");
+  return { epoch, group, frame };
+}
+
+const BEGIN_BYTES = 1 << 20; // metadata and sequence headers are a few kilobytes, and a read is not larger than this
 
 const isAfter = (a, b) => a.group > b.group || (a.group === b.group && a.frame > b.frame);

@@ -134,7 +134,8 @@ export class Watch {
       ["Receiving", rate_bps ? bits(rate_bps) : "–"],
       ["Picture", size ?? "–"],
       ["Pictures", pictures === undefined ? "–" : `${count(pictures)}, ${count(dropped)} dropped`],
-      protocol === "flv" ? ["Resumed", times(resumed)] : ["Changed edge", times(moved)],
+      ...(protocol === "flv" ? [["Resumed", times(resumed)]] : []),
+      ["Changed edge", times(moved)],
       ["Stood still", times(stalls)],
     ];
   }

@@ -1,5 +1,5 @@
-// A scheduler and two edges in one server, for the tests: the scheduler sends to the first edge that is not excluded,
-// and each edge says what the test gives it to say.
+// A scheduler and two edges in one server, for the tests: the scheduler sends to the first edge that is not excluded
+// and that the player does not play from, and each edge says what the test gives it to say.
 
 import { createServer } from "node:http";
 import { once } from "node:events";
@@ -7,7 +7,8 @@ import { once } from "node:events";
 export const EDGES = ["a", "b"];
 
 export class FakeCluster {
-  asked = []; // {edge, weir, resume, exclude} of each dial that reached an edge, in order
+  stays = false; // the scheduler has no better edge for who plays
+  asked = []; // {edge, weir, resume, exclude, playing} of each dial that reached an edge, in order
   #scripts = [];
   #server = createServer((request, response) => this.#answer(request, response));
 
@@ -41,7 +42,8 @@ export class FakeCluster {
       const act = this.#scripts.shift() ?? 404;
       return typeof act === "number" ? response.writeHead(act).end() : act(response, query);
     }
-    const [chosen] = EDGES.filter((it) => !(query.exclude ?? "").split(",").includes(it));
+    if (query.playing && this.stays) return response.writeHead(204).end();
+    const [chosen] = EDGES.filter((it) => it !== query.playing && !(query.exclude ?? "").split(",").includes(it));
     if (!chosen) return response.writeHead(503).end();
     return response.writeHead(302, { location: `/${chosen}${request.url}` }).end();
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { FakeCluster, breaks, ends, says } from "./cluster.js";
-import { bytes, group, read, start, video } from "./flv.js";
+import { bytes, group, onWeir, read, start, video } from "./flv.js";
 
 // mpegts.js looks for a browser when it is loaded.
 globalThis.self = globalThis;
@@ -32,7 +32,7 @@ class FakePlayer {
 
   constructor() {
     const on = Object.fromEntries(
-      ["connected", "resumed", "lost", "anew"].map((event) => [event, (...what) => this.#note(event, ...what)]),
+      ["connected", "resumed", "moved", "lost", "anew"].map((event) => [event, (...what) => this.#note(event, ...what)]),
     );
     const dial = new Dial(undefined, () => 0);
     this.config = { weir: { address: cluster.address, edgeAt: cluster.edgeAt, dial, splice: new Splice(), on } };
@@ -173,6 +173,65 @@ test("goes on counting when the player pauses it and opens another", async () =>
   await player.until(has("8.3"));
   assert.deepEqual(player.read, [...HEADERS, ...frames(7), ...frames(8)]);
   assert.equal(cluster.asked[1].resume, "5.7.3");
+});
+
+const leave = () => onWeir({ move: true });
+
+test("goes over to another edge where both have the same frame, when its edge wants it to", async () => {
+  let old;
+  const isLeft = new Promise((left) => {
+    cluster.next((response) => {
+      old = response.on("close", left);
+      says(start(group(5, 7)), leave())(response);
+    });
+  });
+  cluster.next((response) => {
+    says(start(group(5, 8), group(5, 9)))(response);
+    says(group(5, 8))(old); // what plays goes on until the other one has its next frame
+  });
+  const player = new FakePlayer();
+  await player.until(has("9.3"));
+  await isLeft;
+  assert.deepEqual(player.read, [...HEADERS, ...frames(7), ...frames(8), ...frames(9)]);
+  assert.deepEqual(player.said, ["connected a", "connected b", "moved"]);
+  assert.deepEqual(cluster.asked[1], { edge: "b", weir: "1", exclude: "", resume: "5.7.3", playing: "a" });
+});
+
+for (const [what, answer] of [
+  ["it is full", (response) => response.writeHead(503).end()],
+  ["its connection ends at once", ends(start())],
+  ["it sends what is not FLV", ends("<!doctype html>")],
+]) {
+  test(`stays where it is when the other edge is no good: ${what}`, async () => {
+    let old;
+    cluster.next((response) => says(start(group(5, 7)), leave())((old = response)));
+    cluster.next((response) => {
+      answer(response);
+      says(group(5, 8))(old);
+    });
+    const player = new FakePlayer();
+    await player.until(has("8.3"));
+    assert.deepEqual(player.read, [...HEADERS, ...frames(7), ...frames(8)]);
+    assert.deepEqual(player.said, ["connected a"]);
+  });
+}
+
+test("stays where it is when the scheduler has no better edge, and looks again when it is asked again", async () => {
+  let old;
+  cluster.stays = true;
+  cluster.next((response) => says(start(group(5, 7)), leave(), group(5, 8))((old = response)));
+  const player = new FakePlayer();
+  await player.until(has("8.3"));
+  assert.equal(cluster.asked.length, 1);
+  cluster.stays = false;
+  cluster.next((response) => {
+    says(start(group(5, 9), group(5, 10)))(response);
+    says(group(5, 9))(old);
+  });
+  const again = setInterval(() => old.write(leave()), 20); // the first answer may still be on its way
+  await player.until(has("10.3"));
+  clearInterval(again);
+  assert.deepEqual(player.said, ["connected a", "connected b", "moved"]);
 });
 
 test("says nothing and asks nobody after it was closed", async () => {

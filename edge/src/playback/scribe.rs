@@ -2,7 +2,7 @@
 //!
 //! Given frames in order, of any groups, it writes what must stand before each: at the start FLV header, metadata and
 //! sequence headers, the last two again when the configuration changes, and for viewers who asked for it the place in
-//! the stream. Leaves out the payloads, and which frames a viewer gets.
+//! the stream, and that they should find another edge. Leaves out the payloads, and which frames a viewer gets.
 
 use std::sync::Arc;
 
@@ -95,6 +95,13 @@ impl Scribe {
         if frame > 0 {
             members.push(("frame".to_owned(), f64::from(frame).into()));
         }
+        self.muxer.script("onWeir", Value::Object(members), at_ms)
+    }
+
+    /// The `onWeir` tag that asks a viewer to find another edge.
+    pub fn asking(&self) -> Bytes {
+        let members = vec![("move".to_owned(), Value::from(true))];
+        let at_ms = self.timeline.now_ms();
         self.muxer.script("onWeir", Value::Object(members), at_ms)
     }
 

@@ -118,6 +118,17 @@ impl Tags {
         self.exhausted
     }
 
+    /// Asks a viewer who understands it to find another edge; how many bytes that takes.
+    pub fn ask(&mut self, out: &mut Pieces) -> usize {
+        if !self.scribe.marks() {
+            return 0;
+        }
+        let tag = self.scribe.asking();
+        let length = tag.len();
+        out.push(tag);
+        length
+    }
+
     /// Decides what is left out from here on.
     fn catch_up(&mut self) {
         let (Some(place), Some(newest)) = (&self.group, self.track.latest()) else {

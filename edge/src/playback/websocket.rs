@@ -98,7 +98,8 @@ where
                 written
             }
             filled = filling => match filled {
-                Some(filled) => {
+                Some(mut filled) => {
+                    filled.bytes += viewer.ask(&mut playing.tags, &mut message);
                     viewer.sent(&filled);
                     if playing.is_slow(&filled) {
                         return Closed::Slow;

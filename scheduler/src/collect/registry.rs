@@ -15,9 +15,9 @@ use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::market::Market;
 use crate::plan::cost;
-use crate::plan::plan;
 use crate::plan::relay::Relays;
 use crate::policy::{Policies, Subject};
+use crate::plan::{moves, plan};
 use crate::snapshot::{Labels, Ladders, NodeView, Sent, Snapshot};
 
 /// All that a scheduler knows.
@@ -262,6 +262,7 @@ impl Registry {
         (view.health, view.health_since_ms) = (health, since_ms);
         let judged = judged(&view, &self.drains, now);
         self.changed |= view.turn(now, judged);
+        self.changed |= self.nodes.get(&id).and_then(moves) != moves(&view);
         self.nodes.insert(id, view);
         restarted
     }

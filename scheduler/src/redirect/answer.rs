@@ -21,6 +21,8 @@ pub enum Refused {
     Token(Refusal),
     /// A player that asks for steering shows no session.
     NoSession,
+    /// A player that plays already is where it should be.
+    Stays,
 }
 
 impl Refused {
@@ -31,6 +33,7 @@ impl Refused {
             Self::NoEdge => "no_edge",
             Self::Token(refusal) => refusal.as_str(),
             Self::NoSession => "session_missing",
+            Self::Stays => "stays",
         }
     }
 }

@@ -108,6 +108,11 @@ fn refuse(refused: Refused) -> Response<Body> {
             "no session",
             "the playlist names one",
         ),
+        Refused::Stays => {
+            let mut response = Response::new(empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
     }
 }
 

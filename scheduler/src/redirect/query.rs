@@ -20,6 +20,8 @@ pub(super) struct Query<'a> {
     pub(super) redirect: Option<Cow<'a, str>>,
     /// The pathway of a steered player's playlist.
     pub(super) base: Option<Cow<'a, str>>,
+    /// The edge that the player plays from.
+    playing: Option<Cow<'a, str>>,
     /// How many answers in a row wanted the player to move.
     asked: Option<Cow<'a, str>>,
     /// The pathway that the player uses (`_HLS_pathway`).
@@ -41,6 +43,7 @@ impl<'a> Query<'a> {
                 "stream" => &mut query.stream,
                 "redirect" => &mut query.redirect,
                 "base" => &mut query.base,
+                "playing" => &mut query.playing,
                 "asked" => &mut query.asked,
                 "_HLS_pathway" => &mut query.pathway,
                 "_HLS_throughput" => &mut query.throughput,
@@ -51,9 +54,10 @@ impl<'a> Query<'a> {
         query
     }
 
-    /// The pathway that the player says it uses; some write it in quotes.
+    /// The edge that the player says it plays from: the pathway of HLS, which some write in quotes.
     pub(super) fn playing(&self) -> Option<&str> {
-        self.pathway.as_deref().map(|id| id.trim_matches('"'))
+        let pathway = self.pathway.as_deref().map(|id| id.trim_matches('"'));
+        pathway.or(self.playing.as_deref())
     }
 
     /// The throughput that the player says it has, in bits per second.
@@ -85,7 +89,7 @@ impl<'a> Query<'a> {
 }
 
 /// What the scheduler consumes.
-const HELD_BACK: [&str; 4] = ["token", "exclude", "ip", "redirect"];
+const HELD_BACK: [&str; 5] = ["token", "exclude", "ip", "redirect", "playing"];
 
 /// No player's link is faster than this; what says so is not a measurement.
 const MAX_THROUGHPUT_BPS: u64 = 100_000_000_000;
@@ -118,7 +122,7 @@ mod tests {
             ),
             ("token=t&weir=1&resume=1.2.3", "weir=1&resume=1.2.3"),
             ("tok%65n=t&&x", "x"),
-            ("redirect=1&a=1", "a=1"),
+            ("redirect=1&a=1&playing=edge-a", "a=1"),
         ] {
             let kept: Vec<&str> = Query::passed_on(text).collect();
             assert_eq!(kept.join("&"), expected, "{text}");
@@ -135,6 +139,7 @@ mod tests {
                 Some(5_140_000),
             ),
             ("_HLS_pathway=%22edge-a%22", Some("edge-a"), None),
+            ("playing=edge-a&weir=1", Some("edge-a"), None),
             ("_HLS_throughput=0", None, None),
             ("_HLS_throughput=-1", None, None),
             ("_HLS_throughput=1e9", None, None),

@@ -269,6 +269,29 @@ fn returning_viewers_do_not_flap_and_leave_a_dead_edge_at_once() {
 }
 
 #[test]
+fn a_player_that_plays_stays_until_its_edge_wants_it_to_leave() {
+    let redirector = open();
+    let ask = |path, query| request("203.0.113.7", path, query);
+    let playing = "weir=1&resume=5.7.2&playing=fra";
+    let again = || redirector.redirect(&ask("/live/x.flv", playing));
+    assert_eq!(again(), Err(Refused::Stays));
+    let query = "stream=live%2Fx&playing=fra";
+    let resolved = redirector.resolve(&ask("/api/v1/resolve", query)).unwrap();
+    assert_eq!(resolved.edge.as_str(), "fra");
+    assert_eq!(resolved.reason, Why::Playing);
+    let mut snapshot = world();
+    let sent = |snapshot: &Snapshot| snapshot.nodes[0].sent.count().viewers;
+    assert_eq!(sent(&redirector.snapshot.load()), 0, "it was there already");
+    snapshot.nodes[0].health = Health::Draining;
+    redirector.snapshot.store(Arc::new(snapshot));
+    let location = again().unwrap();
+    assert!(location.starts_with("https://iad.example.com/live/x.flv?token="));
+    assert!(location.ends_with("&weir=1&resume=5.7.2"), "{location}");
+    let gone = redirector.redirect(&ask("/live/x.flv", "playing=nobody"));
+    assert!(gone.is_ok(), "an edge that nobody knows holds nobody");
+}
+
+#[test]
 fn only_new_viewers_count_as_sent() {
     let redirector = open();
     for _ in 0..3 {

@@ -97,7 +97,8 @@ impl Playing {
                     .poll_fill(&mut Context::from_waker(Waker::noop()), &mut self.pieces)
             };
             match filled {
-                Poll::Ready(Some(filled)) => {
+                Poll::Ready(Some(mut filled)) => {
+                    filled.bytes += self.viewer.ask(&mut self.tags, &mut self.pieces);
                     if filled.completed || self.tags.is_exhausted() {
                         self.pictured = Instant::now();
                     }

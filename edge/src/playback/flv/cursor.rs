@@ -66,6 +66,23 @@ impl Cursor {
         }
     }
 
+    /// A viewer who kept up until it came to `at`, to whom `own` is written first.
+    pub(super) fn owing(own: Bytes, at: u64) -> Self {
+        let mut late = Self::late(at);
+        late.own.push(own);
+        late
+    }
+
+    /// Writes a tag between two others, once the stream has begun; whether it has.
+    pub(super) fn say(&mut self, tag: Bytes, log: &Log) -> bool {
+        let has_begun = self.at > 0;
+        if has_begun {
+            self.tear(log);
+            self.own.push(tag);
+        }
+        has_begun
+    }
+
     /// Where it is.
     pub(super) fn at(&self) -> u64 {
         self.at

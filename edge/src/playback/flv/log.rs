@@ -244,6 +244,11 @@ impl Log {
         self.scribe.mark(group, entry.frame, entry.at_ms)
     }
 
+    /// The tag that asks a viewer to find another edge.
+    pub(super) fn asking(&self) -> Bytes {
+        self.scribe.asking()
+    }
+
     /// The bytes of a stretch, in as few slices as they lie in memory.
     pub(super) fn slices<'a>(&'a self, range: Range<u64>, out: &mut Vec<IoSlice<'a>>) {
         let clip = |at: u64, len: u64| {

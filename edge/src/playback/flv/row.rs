@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::cursor::Cursor;
 use super::log::Log;
 use super::tally::Tally;
+use crate::playback::asking::Looked;
 use crate::playback::tags::Pieces;
 use crate::playback::{Options, Terms};
 use crate::viewer::{Closed, Viewer};
@@ -33,6 +34,8 @@ pub(super) struct Row {
     late: Vec<Late>,
     /// Whose turn it is of those.
     turn: usize,
+    /// Who was asked to find another edge.
+    asked: Looked,
 }
 
 /// A viewer.
@@ -78,6 +81,7 @@ impl Row {
             level: Vec::new(),
             late: Vec::new(),
             turn: 0,
+            asked: Looked::default(),
         }
     }
 
@@ -156,6 +160,53 @@ impl Row {
         }
         self.turn = 0;
         true
+    }
+
+    /// Asks those whose turn it is to find another edge; only who understands it has turns.
+    pub(super) fn ask(&mut self, tally: &mut Tally) {
+        let mut chairs = self
+            .level
+            .iter()
+            .chain(self.late.iter().map(|it| &it.chair));
+        let Some(turn) = chairs.next().map(|it| it.person.viewer.turn()) else {
+            return;
+        };
+        let passed = self.asked.until(turn);
+        let Some(passed) = passed.filter(|_| self.log.marks()) else {
+            return;
+        };
+        let is_asked = |chair: &Chair| passed.has(chair.person.viewer.id());
+        let tag = self.log.asking();
+        for late in self.late.iter_mut().filter(|it| is_asked(&it.chair)) {
+            if late.cursor.say(tag.clone(), &self.log) {
+                late.chair.person.viewer.asked(turn.why);
+            }
+        }
+        let mut index = 0;
+        while let Some(chair) = self.level.get_mut(index) {
+            if !is_asked(chair) {
+                index += 1;
+                continue;
+            }
+            chair.person.viewer.asked(turn.why);
+            let written = match chair.socket.try_write(&tag) {
+                Ok(written) => written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(_) => {
+                    self.level.swap_remove(index).leave(Closed::Left);
+                    continue;
+                }
+            };
+            chair.sent += written as u64;
+            tally.bytes += written as u64;
+            if written == tag.len() {
+                index += 1;
+                continue;
+            }
+            let cursor = Cursor::owing(tag.slice(written..), self.level_at);
+            let chair = self.level.swap_remove(index);
+            self.late.push(Late::new(chair, cursor));
+        }
     }
 
     /// Lets go of what nobody needs; `joinable` keeps the beginning for those who come.

@@ -6,6 +6,7 @@ use crate::fixture::av::{Source, Tag, tags};
 use crate::playback::Resume;
 use crate::upstream::Lease;
 use crate::viewer::{Closed, Protocol, Viewers};
+use cluster::moves::Moves;
 use cluster::stream::StreamKey;
 use std::sync::atomic::AtomicBool;
 use tokio::io::AsyncReadExt;
@@ -256,4 +257,31 @@ async fn a_drain_waits_for_viewers() {
     room.until(|room| room.viewers.total() == 0).await;
     let other = Room::new(2, WITHIN).await;
     assert!(other.drain.finish(WITHIN).await);
+}
+
+#[tokio::test]
+async fn viewers_who_understand_it_are_asked_to_leave_and_others_never() {
+    let (room, mut source) = (Room::new(1, WITHIN).await, Source::default());
+    (0..30).for_each(|_| drop(source.next()));
+    let weir = Options {
+        weir: true,
+        ..Options::default()
+    };
+    let mut one = room.join(&source, weir).await;
+    let mut other = room.join(&source, Options::default()).await;
+    let (mut asked, mut plain) = (Vec::new(), Vec::new());
+    until_frame(&mut one, &mut asked, 29).await;
+    until_frame(&mut other, &mut plain, 29).await;
+    room.until(|room| {
+        room.viewers.relieve(Moves::DRAIN, Duration::from_secs(1));
+        room.metrics.asked_for(Moves::DRAIN.why) > 0
+    })
+    .await;
+    (0..30).for_each(|_| drop(source.next()));
+    until_frame(&mut one, &mut asked, 59).await;
+    until_frame(&mut other, &mut plain, 59).await;
+    assert!(media(&asked).iter().any(Tag::asks));
+    assert!(!media(&plain).iter().any(Tag::asks));
+    assert_eq!(frames(&asked), frames(&plain));
+    assert_eq!(room.viewers.total(), 2);
 }

@@ -178,9 +178,12 @@ impl Writer {
     }
 
     fn sweep(&mut self) {
+        let mut tally = self.desk.tally.borrow_mut();
         for row in &mut self.rows {
+            row.ask(&mut tally);
             row.sweep(&self.desk.terms);
         }
+        drop(tally);
         self.rows.shrink_to(self.rows.len() * 2);
         self.clear();
     }

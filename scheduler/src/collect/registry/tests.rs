@@ -354,3 +354,30 @@ fn what_was_sent_before_a_sample_is_counted_by_the_sample() {
     take(&mut registry, 1_000, edge(1));
     assert_eq!(load(&mut registry), 0.0);
 }
+
+#[test]
+fn a_plan_tells_edges_to_let_viewers_go_while_they_drain_or_carry_too_much() {
+    let mut registry = registry();
+    let mut carrying = |seq, viewers, state| {
+        let mut sample = edge(seq);
+        sample.other_viewers = viewers;
+        sample.state = state;
+        take(&mut registry, seq * 1000, sample);
+        let plan = registry.snapshot(0).plan;
+        let order = plan.moves_of(&NodeId::parse("edge").unwrap());
+        (plan.mark.revision, order.map(|it| (it.permille, it.why)))
+    };
+    use cluster::moves::Why::{Drain, Overload};
+    for (viewers, state, revision, order) in [
+        (1_000, State::Serving, 1, None),
+        (1_001, State::Serving, 2, Some((20, Overload))),
+        (1_010, State::Serving, 2, Some((20, Overload))),
+        (2_000, State::Serving, 3, Some((250, Overload))),
+        (1_000, State::Serving, 4, None),
+        (1_000, State::Draining, 5, Some((125, Drain))),
+        (900, State::Draining, 5, Some((125, Drain))),
+    ] {
+        let seen = carrying(revision, viewers, state);
+        assert_eq!(seen, (revision, order), "{viewers} {state:?}");
+    }
+}

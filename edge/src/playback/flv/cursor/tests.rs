@@ -89,6 +89,30 @@ fn who_keeps_up_gets_everything() {
 }
 
 #[test]
+fn who_is_asked_to_leave_is_asked_between_two_tags() {
+    let wish = Options {
+        weir: true,
+        ..Options::default()
+    };
+    let mut play = Play::new(&wish);
+    play.grow(3);
+    let asking = play.log.asking();
+    let Play { cursor, log, .. } = &mut play;
+    assert!(!cursor.say(asking.clone(), log), "nothing was written yet");
+    let mut asked = 0;
+    for bytes in 1..60 {
+        play.grow(1);
+        play.take(bytes, &TERMS);
+        let Play { cursor, log, .. } = &mut play;
+        asked += usize::from(cursor.say(asking.clone(), log));
+    }
+    play.take(usize::MAX, &TERMS);
+    assert_eq!(play.frames(), (0..62).collect::<Vec<_>>());
+    let said = play.tags().iter().filter(|tag| tag.asks()).count();
+    assert!(asked > 50 && said == asked, "{said} of {asked}");
+}
+
+#[test]
 fn half_the_bound_behind_only_disposable_pictures_go() {
     let mut play = Play::new(&Options::default());
     play.grow(2);
