@@ -16,6 +16,7 @@ mod hostile;
 mod interop;
 mod link;
 mod load;
+mod moves;
 mod operate;
 mod policy;
 mod publish_play;

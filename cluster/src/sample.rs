@@ -122,10 +122,16 @@ pub struct RegionLoad {
     /// Times that a viewer of FLV was so far behind that it lost pictures, or was closed for it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stalls: u32,
+    /// The median of their smoothed round-trip times in microseconds, in samples that tell of it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rtt_us: u32,
+    /// Of how many viewers that is.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub measured: u32,
 }
 
 impl RegionLoad {
-    /// Adds another one's numbers.
+    /// Adds another one's numbers; two medians make none.
     pub fn add(&mut self, other: &Self) {
         self.viewers = self.viewers.saturating_add(other.viewers);
         self.egress_bps = self.egress_bps.saturating_add(other.egress_bps);
@@ -357,6 +363,8 @@ mod tests {
             leaves: u32::MAX,
             refused: u32::MAX,
             stalls: u32::MAX,
+            rtt_us: u32::MAX,
+            measured: u32::MAX,
         };
         older.regions = (0..MAX_REGIONS).map(region).collect();
         let mut newest = older.clone();

@@ -191,7 +191,10 @@ impl Public {
                 .unwrap_or_default(),
             client,
         };
-        let place = self.admit(&entrant, || wish.path_and_query())?;
+        let mut place = self.admit(&entrant, || wish.path_and_query())?;
+        if let Some(Peer(peer)) = request.extensions.get() {
+            place.comes_from(*peer);
+        }
         if request.method == Method::HEAD {
             return turned(media(empty()));
         }

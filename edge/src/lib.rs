@@ -5,6 +5,7 @@
 
 pub mod config;
 mod room;
+mod rtt;
 mod http;
 pub mod admit;
 pub mod upstream;
@@ -215,6 +216,7 @@ impl Edge {
         drain.background(heed(public.clone(), readiness));
         drain.background(sweep(public.clone()));
         drain.background(relieve(public.clone()));
+        drain.background(rtt::follow(public.viewers.clone(), viewers.port()));
         drain.background(upstream::serve::Server::new(public.upstream.clone()).run());
         let taker = public.clone();
         drain.spawn(see_off(

@@ -7,6 +7,7 @@
 mod audience;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,6 +50,17 @@ struct Counts {
     audience: Audience,
     /// Those of them who have a session.
     sessions: HashMap<Arc<str>, Shares>,
+    /// Where those are whose connection is known: one of each viewer of FLV at most.
+    peers: HashMap<SocketAddr, Region>,
+    /// Round-trip times of regions that no sample told of yet.
+    ways: HashMap<Region, Way>,
+}
+
+/// The median round-trip time of so many viewers.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    rtt_us: u32,
+    measured: u32,
 }
 
 /// A session's one place.
@@ -116,6 +128,7 @@ impl Viewers {
             stream: stream.clone(),
             region,
             session,
+            peer: None,
             entered: Instant::now(),
         };
         if let Some(session) = session.filter(|session| counts.share(session)) {
@@ -183,7 +196,33 @@ impl Viewers {
         let since = now - std::mem::replace(&mut *self.0.since.lock(), now);
         let mut counts = self.0.counts.lock();
         let streams = counts.audience.take_streams();
-        (streams, counts.audience.take_regions(since, refused))
+        let mut regions = counts.audience.take_regions(since, refused);
+        let ways = std::mem::take(&mut counts.ways);
+        for load in &mut regions {
+            if let Some(way) = ways.get(&load.region) {
+                (load.rtt_us, load.measured) = (way.rtt_us, way.measured);
+            }
+        }
+        (streams, regions)
+    }
+
+    /// Takes the round-trip times of connections, in microseconds; those that are no viewer's are left out.
+    pub(crate) fn measured(&self, connections: &[(SocketAddr, u32)]) {
+        let mut counts = self.0.counts.lock();
+        let mut regions = HashMap::<Region, Vec<u32>>::new();
+        for (peer, rtt_us) in connections {
+            if let Some(region) = counts.peers.get(peer) {
+                regions.entry(*region).or_default().push(*rtt_us);
+            }
+        }
+        let median = |(region, mut times): (Region, Vec<u32>)| {
+            let middle = times.len() / 2;
+            let (_, rtt_us, _) = times.select_nth_unstable(middle);
+            let rtt_us = *rtt_us;
+            let measured = times.len() as u32;
+            (region, Way { rtt_us, measured })
+        };
+        counts.ways = regions.into_iter().map(median).collect();
     }
 
     fn now_ms(&self) -> u64 {
@@ -198,10 +237,17 @@ pub struct Place {
     stream: StreamKey,
     region: Region,
     session: Option<Arc<str>>,
+    /// The other end of its own connection.
+    peer: Option<SocketAddr>,
     entered: Instant,
 }
 
 impl Place {
+    /// It has a connection of its own, on which the way to its region can be measured.
+    pub(crate) fn comes_from(&mut self, peer: SocketAddr) {
+        self.peer = Some(crate::rtt::named(peer));
+    }
+
     /// The viewer watches from here on, and the stream is kept coming as long as `lease` is held.
     pub fn watch(self, protocol: Protocol, lease: crate::upstream::Lease) -> Viewer {
         let shared = &self.viewers.0;
@@ -212,6 +258,9 @@ impl Place {
             let mut counts = shared.counts.lock();
             if is_session {
                 counts.audience.tune_in(&self.stream, self.region);
+            }
+            if let Some(peer) = self.peer {
+                counts.peers.insert(peer, self.region);
             }
             counts.audience.join(&self.stream, self.region)
         };
@@ -421,12 +470,16 @@ impl Drop for Viewer {
             stream,
             region,
             entered,
+            peer,
             ..
         } = &self.place;
         viewers.0.metrics.closed(self.closed);
         {
             let mut counts = viewers.0.counts.lock();
             counts.audience.leave(stream, *region);
+            if let Some(peer) = peer {
+                counts.peers.remove(peer);
+            }
             if self.is_session {
                 counts.audience.tune_out(stream, *region);
             }
@@ -507,6 +560,30 @@ mod tests {
         assert_eq!(counts, (110, 1, 7));
         assert_eq!(metrics.closed_by(Closed::Stalled), 1);
         assert_eq!(viewers.total(), 0);
+    }
+
+    #[test]
+    fn a_region_is_told_the_median_of_its_viewers_once() {
+        let viewers = Viewers::new(Metrics::default());
+        let stream = StreamKey::parse("live/a").unwrap();
+        let here = Region::named("here");
+        let peer = |port| SocketAddr::from(([192, 0, 2, 7], port));
+        let mut inside = Vec::new();
+        for port in 1..=3 {
+            let place = viewers.enter(&stream, here, None, |_| Ok::<_, ()>(()));
+            let mut place = place.unwrap();
+            place.comes_from(peer(port));
+            inside.push(place.watch(Protocol::Flv, Lease::default()));
+        }
+        let mut measure = || {
+            viewers.measured(&[1, 2, 3, 4].map(|port| (peer(port), u32::from(port) * 1000)));
+            let told = viewers.take().1[0];
+            assert_eq!((told.region, viewers.take().1[0].measured), (here, 0));
+            (told.rtt_us, told.measured)
+        };
+        assert_eq!(measure(), (2_000, 3));
+        inside.remove(0);
+        assert_eq!(measure(), (3_000, 2));
     }
 
     #[test]

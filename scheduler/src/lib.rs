@@ -11,6 +11,7 @@ pub mod config;
 pub mod collect;
 pub mod snapshot;
 pub mod market;
+pub mod paths;
 pub mod plan;
 pub mod planner;
 pub mod steer;

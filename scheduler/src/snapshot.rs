@@ -17,6 +17,7 @@ use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::geo::{Point, Unit};
 use crate::market::{Home, Market, Quote, Reach};
+use crate::paths::Ways;
 use crate::plan::rungs::Shedding;
 use crate::policy::Policies;
 
@@ -95,6 +96,8 @@ pub struct NodeView {
     pub heard: Arc<Heard>,
     /// What it gives up because of its load.
     pub shedding: Shedding,
+    /// How long the ways from regions are, as it measured them.
+    pub ways: Arc<Ways>,
     /// What it costs and is planned to carry, where a plan that counts knows it.
     pub quote: Option<Quote>,
 }
@@ -276,6 +279,7 @@ impl NodeView {
             sent,
             heard: Arc::default(),
             shedding: Shedding::default(),
+            ways: Arc::default(),
             quote: None,
             sample,
         }

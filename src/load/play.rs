@@ -4,7 +4,9 @@
 //! they fare, and prints the report when all have left or Ctrl-C ends it.
 
 mod hls;
+mod moving;
 mod response;
+mod splice;
 mod stall;
 mod tally;
 mod target;
@@ -33,7 +35,8 @@ use worker::{Crowd, Desk};
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Options {
-    /// URLs that end in .flv or .m3u8; viewers take them in turn. Redirects are followed.
+    /// URLs that end in .flv or .m3u8; viewers take them in turn. Redirects are followed; with `weir=1` in the query
+    /// viewers of FLV move when their edge asks them to, each with a session of its own unless the query names one.
     #[arg(required = true)]
     urls: Vec<String>,
     /// How to watch; by the first URL's ending when left out.

@@ -32,11 +32,14 @@ pub struct Report {
     pub frames: Frames,
     /// Viewers that failed, by why.
     pub errors: BTreeMap<String, u64>,
-    /// Viewers by the address that served them.
+    /// Viewers by the address that served them; one who moved is counted at both.
     pub edges: BTreeMap<String, u64>,
     /// What only viewers of HLS have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hls: Option<Hls>,
+    /// What only viewers of FLV with `weir=1` have, when an edge asked some to leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves: Option<Moves>,
     /// The same over time.
     pub intervals: Vec<Interval>,
 }
@@ -50,6 +53,9 @@ pub struct Stalls {
     pub count: u64,
     /// How long, all viewers together.
     pub seconds: f64,
+    /// The longest.
+    #[serde(default)]
+    pub longest_s: f64,
     /// Viewers with a stall among those that joined, 0 to 1.
     pub share: f64,
 }
@@ -84,6 +90,25 @@ pub struct Hls {
     pub gaps: u64,
     /// What was wrong with parts, by what it was.
     pub faults: BTreeMap<String, u64>,
+}
+
+/// Viewers whom their edge asked to leave: make before break.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Moves {
+    /// How often they asked the scheduler where to go.
+    pub asked: u64,
+    /// They went over to another edge.
+    pub moved: u64,
+    /// They were where they should be.
+    pub stayed: u64,
+    /// The other edge could not be reached, or did not have the viewer's frame in time.
+    pub failed: u64,
+    /// From the last frame of one edge to the first of the other.
+    pub gap: Delays,
+    /// Stalls within five seconds of being asked, among all stalls.
+    pub stalls: u64,
+    /// How long those were, all together.
+    pub stalled_s: f64,
 }
 
 /// What happened in one stretch of time.
@@ -138,9 +163,10 @@ impl fmt::Display for Report {
         writeln!(f, "latency          {}", self.latency)?;
         writeln!(
             f,
-            "stalls           {}, {:.1} s in all, {:.2} % of viewers (buffer {} ms)",
+            "stalls           {}, {:.1} s in all, {:.1} s at most, {:.2} % of viewers (buffer {} ms)",
             stalls.count,
             stalls.seconds,
+            stalls.longest_s,
             stalls.share * 100.0,
             stalls.buffer_ms,
         )?;
@@ -149,6 +175,14 @@ impl fmt::Display for Report {
             "frames           {} right, {} wrong, {} dropped, {} backwards",
             frames.right, frames.wrong, frames.dropped, frames.backwards,
         )?;
+        if let Some(moves) = &self.moves {
+            writeln!(
+                f,
+                "asked to leave   {}: {} moved, {} stayed, {} failed; {} stalls, {:.1} s in all",
+                moves.asked, moves.moved, moves.stayed, moves.failed, moves.stalls, moves.stalled_s,
+            )?;
+            writeln!(f, "gap of a move    {}", moves.gap)?;
+        }
         if let Some(hls) = &self.hls {
             writeln!(f, "playlists        {}", hls.playlist)?;
             writeln!(f, "waiting for part {}", hls.blocked)?;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cluster::moves::{Moves, Why};
+use cluster::plan::mix;
 
 /// The hand; one per node.
 #[derive(Debug, Default)]
@@ -82,11 +83,9 @@ impl Passed {
     }
 }
 
-/// Neighbours in time are not neighbours on the round: SplitMix64's finaliser.
+/// Neighbours in time are not neighbours on the round.
 fn place(viewer: u64) -> u32 {
-    let mixed = (viewer ^ (viewer >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed >> 32) as u32
+    (mix(viewer) >> 32) as u32
 }
 
 const ROUND: u64 = 1 << 32;

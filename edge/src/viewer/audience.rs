@@ -216,6 +216,7 @@ impl Audience {
                 leaves,
                 refused: refused.remove(region).unwrap_or_default(),
                 stalls,
+                ..RegionLoad::default()
             });
         }
         let outside = refused.into_iter().map(|(region, refused)| RegionLoad {

@@ -14,10 +14,11 @@ use cluster::sample::{MAX_BATCH, Sample, State};
 use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::market::Market;
+use crate::paths::Ways;
 use crate::plan::cost;
 use crate::plan::relay::Relays;
-use crate::policy::{Policies, Subject};
 use crate::plan::{moves, plan};
+use crate::policy::{Policies, Subject};
 use crate::snapshot::{Labels, Ladders, NodeView, Sent, Snapshot};
 
 /// All that a scheduler knows.
@@ -252,10 +253,14 @@ impl Registry {
         let since_ms = before.map_or(now, |view| view.health_since_ms);
         let heard = before.map(|view| view.heard.clone()).unwrap_or_default();
         let shedding = before.map(|view| view.shedding).unwrap_or_default();
+        let mut ways = before.map(|view| view.ways.clone()).unwrap_or_default();
+        if Ways::is_news(&sample.regions) {
+            Arc::make_mut(&mut ways).hear(now, &sample.regions);
+        }
         let id = sample.node.id.clone();
         let mut view = NodeView::new(number, sample, sent);
         view.seen_ms = now;
-        view.heard = heard;
+        (view.heard, view.ways) = (heard, ways);
         let load = view.load();
         let worst = if load.unlimited { 0.0 } else { load.worst() };
         view.shedding = shedding.next(now, worst, self.full_at());

@@ -133,11 +133,13 @@ impl Survey<'_> {
 fn paths(region: Region, centre: Unit, nodes: &[&NodeView]) -> Vec<Path> {
     let salt = hash(region.as_str().as_bytes());
     let path = |(edge, view): (usize, &&NodeView)| {
-        let rtt_ms = cost::prior_rtt_ms(view.unit.km_to(centre));
+        let measured = view.ways.rtt_ms(region);
+        let prior = || cost::prior_rtt_ms(view.unit.km_to(centre));
+        let rtt_ms = measured.unwrap_or_else(prior);
         let path = Path {
             edge,
             rtt_ms,
-            measured: false,
+            measured: measured.is_some(),
         };
         (rtt_ms.round() as u32, mix(salt ^ view.seed), path)
     };

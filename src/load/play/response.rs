@@ -10,6 +10,8 @@ pub struct Head {
     pub status: u16,
     /// Where a redirect leads.
     pub location: Option<String>,
+    /// Who answered, by `Via` (RFC 9110 7.6.3): an edge's id; empty when it does not say.
+    pub server: String,
     /// Whether the body is gzip (RFC 9110 8.4.1.3).
     pub is_gzip: bool,
     /// How the body's end is known.
@@ -78,6 +80,9 @@ impl Head {
         Ok(Some(Self {
             status: response.code.ok_or(Error::Head)?,
             location: header("location").map(Into::into),
+            server: header("via")
+                .and_then(|via| via.split_whitespace().nth(1))
+                .map_or_else(String::new, Into::into),
             is_gzip: header("content-encoding").is_some_and(|v| v.eq_ignore_ascii_case("gzip")),
             body,
             length,

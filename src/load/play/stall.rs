@@ -27,6 +27,8 @@ pub struct Stalls {
     pub count: u64,
     /// How long, all together.
     pub time: Duration,
+    /// The longest.
+    pub longest: Duration,
 }
 
 #[derive(Debug)]
@@ -68,21 +70,23 @@ impl Player {
         if let State::Waiting { position, since } = self.state
             && self.received >= position + self.start_buffer
         {
-            self.stalls.time += since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            self.stalls
+                .lasted(since.map_or(Duration::ZERO, |since| now.saturating_sub(since)));
             self.state = State::Playing { position, at: now };
         }
     }
 
-    /// How it went, when the viewer leaves.
-    pub fn finish(mut self, now: Duration) -> Stalls {
+    /// How it went so far, the stall of now included.
+    pub fn stalls(&mut self, now: Duration) -> Stalls {
         self.run_to(now);
+        let mut stalls = self.stalls;
         if let State::Waiting {
             since: Some(since), ..
         } = self.state
         {
-            self.stalls.time += now.saturating_sub(since);
+            stalls.lasted(now.saturating_sub(since));
         }
-        self.stalls
+        stalls
     }
 
     fn run_to(&mut self, now: Duration) {
@@ -100,6 +104,14 @@ impl Player {
     }
 }
 
+impl Stalls {
+    /// One of them lasted so long.
+    fn lasted(&mut self, time: Duration) {
+        self.time += time;
+        self.longest = self.longest.max(time);
+    }
+}
+
 /// Longer than any picture is shown; what is skipped or a new time line is not played.
 const JUMP: Duration = Duration::from_secs(1);
 
@@ -114,7 +126,8 @@ mod tests {
         for (now, dts) in frames {
             player.frame(ms(*now), Timestamp::from_millis(*dts));
         }
-        let stalls = player.finish(ms(end));
+        let stalls = player.stalls(ms(end));
+        assert_eq!(stalls.longest, stalls.time, "there is one at most");
         (stalls.count, stalls.time.as_millis() as u64)
     }
 

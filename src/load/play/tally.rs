@@ -2,7 +2,7 @@
 
 use crate::load::{
     delays::{Delays, histogram},
-    report::{Frames, Hls, Interval, Report},
+    report::{self, Frames, Hls, Interval, Report},
 };
 use hdrhistogram::Histogram;
 use std::{collections::BTreeMap, time::Duration};
@@ -24,6 +24,8 @@ pub struct Tally {
     pub stalls: u64,
     /// How long they were.
     pub stalled: Duration,
+    /// The longest of them.
+    pub longest_stall: Duration,
     /// Viewers among them that had any.
     pub stalled_viewers: u64,
     /// Viewers that left.
@@ -32,6 +34,8 @@ pub struct Tally {
     pub started: u64,
     /// What is HLS's alone.
     pub hls: Playlists,
+    /// What happened to those whom their edge asked to leave.
+    pub moves: Moves,
     /// Why viewers failed.
     pub errors: BTreeMap<String, u64>,
     /// Who served them.
@@ -48,10 +52,12 @@ impl Default for Tally {
             frames: Frames::default(),
             stalls: 0,
             stalled: Duration::ZERO,
+            longest_stall: Duration::ZERO,
             stalled_viewers: 0,
             left: 0,
             started: 0,
             hls: Playlists::default(),
+            moves: Moves::default(),
             errors: BTreeMap::new(),
             edges: BTreeMap::new(),
         }
@@ -71,10 +77,12 @@ impl Tally {
         self.frames.backwards += other.frames.backwards;
         self.stalls += other.stalls;
         self.stalled += other.stalled;
+        self.longest_stall = self.longest_stall.max(other.longest_stall);
         self.stalled_viewers += other.stalled_viewers;
         self.left += other.left;
         self.started += other.started;
         self.hls.add(other.hls);
+        self.moves.add(other.moves);
         merge(&mut self.errors, other.errors);
         merge(&mut self.edges, other.edges);
     }
@@ -114,12 +122,72 @@ impl Tally {
             errors: self.errors,
             edges: self.edges,
             hls: self.hls.report(),
+            moves: self.moves.report(),
             ..Report::default()
         };
         report.stalls.count = self.stalls;
         report.stalls.seconds = self.stalled.as_secs_f64();
+        report.stalls.longest_s = self.longest_stall.as_secs_f64();
         report.stalls.share = self.stalled_viewers as f64 / joined.max(1) as f64;
         report
+    }
+}
+
+/// What viewers counted whom their edge asked to leave.
+#[derive(Debug)]
+pub struct Moves {
+    /// How often they asked the scheduler where to go.
+    pub asked: u64,
+    /// They went over to another edge.
+    pub moved: u64,
+    /// The scheduler let them stay.
+    pub stayed: u64,
+    /// The other edge was no good, or too late.
+    pub failed: u64,
+    /// From the last frame of one edge to the first of the other.
+    pub gap: Histogram<u64>,
+    /// Stalls soon after they were asked.
+    pub stalls: u64,
+    /// How long those were.
+    pub stalled: Duration,
+}
+
+impl Default for Moves {
+    fn default() -> Self {
+        Self {
+            asked: 0,
+            moved: 0,
+            stayed: 0,
+            failed: 0,
+            gap: histogram(),
+            stalls: 0,
+            stalled: Duration::ZERO,
+        }
+    }
+}
+
+impl Moves {
+    fn add(&mut self, other: Self) {
+        add(&mut self.gap, &other.gap);
+        self.asked += other.asked;
+        self.moved += other.moved;
+        self.stayed += other.stayed;
+        self.failed += other.failed;
+        self.stalls += other.stalls;
+        self.stalled += other.stalled;
+    }
+
+    /// Nothing where nobody was asked.
+    fn report(self) -> Option<report::Moves> {
+        (self.asked > 0).then(|| report::Moves {
+            asked: self.asked,
+            moved: self.moved,
+            stayed: self.stayed,
+            failed: self.failed,
+            gap: Delays::from(&self.gap),
+            stalls: self.stalls,
+            stalled_s: self.stalled.as_secs_f64(),
+        })
     }
 }
 

@@ -84,6 +84,12 @@ impl Target {
         }
     }
 
+    /// Whether its query has a parameter that begins so.
+    pub fn has(&self, parameter: &str) -> bool {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').any(|pair| pair.starts_with(parameter))
+    }
+
     /// The head of a request; `headers` are whole lines.
     pub fn request(&self, headers: &str) -> String {
         format!(

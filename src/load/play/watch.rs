@@ -2,7 +2,7 @@
 
 use super::{
     hls::fmp4::Sample,
-    stall::Player,
+    stall::{Player, Stalls},
     tally::Tally,
     walk::{HEAD, Seen, Sight, Walk},
 };
@@ -169,11 +169,17 @@ impl Watch {
         self.has_key
     }
 
+    /// Where its player stood still so far.
+    pub fn stalls(&mut self, since_start: Duration) -> Stalls {
+        self.player.stalls(since_start)
+    }
+
     /// The viewer leaves, after so long; gives what was kept.
-    pub fn finish(self, since_start: Duration, tally: &mut Tally) -> Option<Movie> {
-        let stalls = self.player.finish(since_start);
+    pub fn finish(mut self, since_start: Duration, tally: &mut Tally) -> Option<Movie> {
+        let stalls = self.player.stalls(since_start);
         tally.stalls += stalls.count;
         tally.stalled += stalls.time;
+        tally.longest_stall = tally.longest_stall.max(stalls.longest);
         tally.stalled_viewers += u64::from(stalls.count > 0);
         match self.look {
             Look::Full(full) => full.kept,

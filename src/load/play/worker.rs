@@ -7,6 +7,7 @@
 use super::{
     Protocol,
     hls::{self, Pace},
+    moving::{self, Line, Trip},
     response::{Body, Head},
     tally::Tally,
     target::Target,
@@ -159,6 +160,7 @@ impl Worker {
             number,
             start: Instant::now(),
             watch,
+            trip: Trip::new(),
         };
         let end = viewer.start + stays;
         let following = async {
@@ -174,6 +176,7 @@ impl Worker {
             Ok(Err(error)) => Some(format!("{error:#}")),
             Ok(Ok(())) => Some("the stream ended".into()),
         };
+        viewer.settle();
         let long = viewer.start.elapsed();
         let mut desk = self.desk.open();
         if let Some(movie) = viewer.watch.finish(long, &mut desk.0) {
@@ -210,6 +213,36 @@ impl Worker {
             .map_err(|error| anyhow!("cannot connect: {}", error.kind()))
     }
 
+    /// Reads until there is a whole head; `held` may then have some of the body, too.
+    pub async fn head(&self, socket: &TcpStream, held: &mut Vec<u8>) -> Result<Head> {
+        let reading = async {
+            while self.read(socket, held).await? > 0 {
+                if let Some(head) = Head::read(held)? {
+                    return Ok(head);
+                }
+            }
+            bail!("closed without an answer")
+        };
+        let read = timeout(PATIENCE, reading).await;
+        read.map_err(|_| anyhow!("no answer in time"))?
+    }
+
+    /// Reads once and keeps what came; 0 at the end.
+    pub async fn read(&self, socket: &TcpStream, held: &mut Vec<u8>) -> Result<usize> {
+        loop {
+            socket.readable().await.map_err(broken)?;
+            let mut buffer = self.buffer.borrow_mut();
+            match socket.try_read(&mut buffer) {
+                Ok(length) => {
+                    held.extend_from_slice(&buffer[..length]);
+                    return Ok(length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(broken(error)),
+            }
+        }
+    }
+
     /// An address of the target, of the family from which it is dialled.
     async fn address(&self, target: &Target, from: Option<IpAddr>) -> Result<SocketAddr> {
         if let Ok(ip) = target.host.parse() {
@@ -243,6 +276,8 @@ pub struct Viewer<'a> {
     pub start: Instant,
     /// What it looks at.
     pub watch: Watch,
+    /// Of one who goes where its edge sends it.
+    pub trip: Trip,
 }
 
 impl Viewer<'_> {
@@ -253,7 +288,20 @@ impl Viewer<'_> {
         // Another step than the targets', so that each target is asked from each address.
         let turn = self.number / crowd.targets.len();
         let from = crowd.from.get(turn % crowd.from.len().max(1)).copied();
-        (target, from)
+        if !self.moves() || target.has("session") {
+            return (target, from);
+        }
+        // Whom the scheduler moves it chooses by session.
+        let session = format!("session=load-{}-{}", std::process::id(), self.number);
+        let named = target.with(&session);
+        (named.unwrap_or(target), from)
+    }
+
+    /// Whether it goes where its edge sends it.
+    fn moves(&self) -> bool {
+        let crowd = &self.worker.crowd;
+        let target = &crowd.targets[self.number % crowd.targets.len()];
+        crowd.protocol == Protocol::Flv && target.has("weir=1")
     }
 
     async fn follow(&mut self) -> Result<()> {
@@ -277,10 +325,19 @@ impl Viewer<'_> {
         let request = target.request(&self.worker.header_lines()?);
         socket.write_all(request.as_bytes()).await.map_err(broken)?;
         let mut held = Vec::new();
-        let head = timeout(PATIENCE, self.head(&socket, &mut held));
-        let head = head.await.map_err(|_| anyhow!("no answer in time"))??;
+        let head = self.worker.head(&socket, &mut held).await?;
         if let Some(location) = self.decide(head.status, head.location, target)? {
             return Ok(Some(location));
+        }
+        if self.moves() {
+            let line = Line::new(
+                target,
+                socket,
+                (head.body, head.server),
+                &held[head.length..],
+            )?;
+            moving::play(self, line).await?;
+            return Ok(None);
         }
         let mut body = head.body;
         self.take(&mut body, &held[head.length..])?;
@@ -294,24 +351,8 @@ impl Viewer<'_> {
         Ok(None)
     }
 
-    /// Reads until there is a whole head; `held` may then have some of the body, too.
-    async fn head(&mut self, socket: &TcpStream, held: &mut Vec<u8>) -> Result<Head> {
-        loop {
-            let got = self.read(socket, |_, bytes| {
-                held.extend_from_slice(bytes);
-                Ok(())
-            });
-            if got.await? == 0 {
-                bail!("closed without an answer");
-            }
-            if let Some(head) = Head::read(held)? {
-                return Ok(head);
-            }
-        }
-    }
-
     /// Reads once into the thread's buffer and hands on what came; 0 at the end.
-    async fn read(
+    pub async fn read(
         &mut self,
         socket: &TcpStream,
         mut then: impl FnMut(&mut Self, &[u8]) -> Result<()>,
@@ -383,7 +424,8 @@ impl Viewer<'_> {
         *desk.0.edges.entry(target.authority.clone()).or_default() += 1;
     }
 
-    fn now(&self) -> Moment {
+    /// The moment.
+    pub fn now(&self) -> Moment {
         Moment {
             since_start: self.start.elapsed(),
             unix_us: unix_us(),
@@ -406,7 +448,7 @@ pub fn without_url(error: transport::http::ClientError) -> anyhow::Error {
 }
 
 /// More than any honest chain: redirector, then an edge that is full.
-const MAX_REDIRECTS: usize = 5;
+pub const MAX_REDIRECTS: usize = 5;
 /// A server that has not answered by then is as good as gone.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Several frames of a fast stream in one call, and still within a core's second cache.

@@ -94,6 +94,11 @@ fn who_is_asked_to_leave_is_asked_between_two_tags() {
         weir: true,
         ..Options::default()
     };
+    let patient = Terms {
+        skip_after: Duration::from_secs(1_000),
+        queue: 1 << 30,
+        ..TERMS
+    };
     let mut play = Play::new(&wish);
     play.grow(3);
     let asking = play.log.asking();
@@ -102,11 +107,11 @@ fn who_is_asked_to_leave_is_asked_between_two_tags() {
     let mut asked = 0;
     for bytes in 1..60 {
         play.grow(1);
-        play.take(bytes, &TERMS);
+        play.take(bytes, &patient);
         let Play { cursor, log, .. } = &mut play;
         asked += usize::from(cursor.say(asking.clone(), log));
     }
-    play.take(usize::MAX, &TERMS);
+    play.take(usize::MAX, &patient);
     assert_eq!(play.frames(), (0..62).collect::<Vec<_>>());
     let said = play.tags().iter().filter(|tag| tag.asks()).count();
     assert!(asked > 50 && said == asked, "{said} of {asked}");

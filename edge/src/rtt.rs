@@ -1,0 +1,81 @@
+//! How long the way to running viewers is, as the kernel measures it on their connections anyway.
+//!
+//! All connections of the public port are asked for at once, seldom, and on a thread that may wait. Where the kernel
+//! does not tell, ways are reckoned from distances, as they are of viewers on this machine, whose region is made up.
+
+mod diag;
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::viewer::Viewers;
+use diag::{Connection, Family};
+
+/// Measures again and again. Ends where the kernel does not tell.
+pub(crate) async fn follow(viewers: Viewers, port: u16) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let viewers = viewers.clone();
+        let measured = tokio::task::spawn_blocking(move || measure(&viewers, port)).await;
+        if let Ok(Err(error)) = measured {
+            return tracing::info!(%error, "round-trip times are not measured");
+        }
+    }
+}
+
+fn measure(viewers: &Viewers, port: u16) -> io::Result<()> {
+    let mut measured = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        dump(family, port, |it| measured.push((it.peer, it.rtt_us)))?;
+    }
+    viewers.measured(&measured);
+    Ok(())
+}
+
+fn dump(family: Family, port: u16, mut each: impl FnMut(Connection)) -> io::Result<()> {
+    let mut socket = Socket::new(
+        Domain::from(NETLINK),
+        Type::from(RAW),
+        Some(Protocol::from(SOCK_DIAG)),
+    )?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send(&diag::question(family, port))?;
+    let mut buffer = vec![0; DATAGRAM];
+    for _ in 0..MAX_DATAGRAMS {
+        let length = socket.read(&mut buffer)?;
+        let mut known = |it: Connection| {
+            if it.rtt_us > 0 && !it.peer.ip().is_loopback() {
+                each(it);
+            }
+        };
+        if diag::answer(&buffer[..length], &mut known).map_err(io::Error::other)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The peer as the kernel's dumps name it.
+pub(crate) fn named(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
+/// A way changes within minutes, and a dump of 15,000 connections takes a core some milliseconds.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The kernel answers at once or not at all.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the kernel puts into one datagram is at most 32 KiB.
+const DATAGRAM: usize = 64 << 10;
+
+/// A million connections, 80 to a datagram.
+const MAX_DATAGRAMS: usize = 1 << 14;
+
+/// `AF_NETLINK`, `SOCK_RAW` and `NETLINK_SOCK_DIAG` (linux/netlink.h).
+const NETLINK: i32 = 16;
+const RAW: i32 = 3;
+const SOCK_DIAG: i32 = 4;
