@@ -46,9 +46,9 @@ impl Moves {
 
     /// Of an edge that carries so much: the faster the larger the part that is too much.
     pub fn relieving(capacity: &Capacity, viewers: u32, egress_bps: u64) -> Option<Self> {
-        let load = |used: u64, most: u64| {
-            let limited = most > 0;
-            limited.then(|| used as f64 / most as f64).unwrap_or(0.0)
+        let load = |used: u64, most: u64| match most {
+            0 => 0.0,
+            _ => used as f64 / most as f64,
         };
         let by_viewers = load(viewers.into(), capacity.viewers.into());
         let load = by_viewers.max(load(egress_bps, capacity.egress_bps));

@@ -575,7 +575,7 @@ mod tests {
             place.comes_from(peer(port));
             inside.push(place.watch(Protocol::Flv, Lease::default()));
         }
-        let mut measure = || {
+        let measure = || {
             viewers.measured(&[1, 2, 3, 4].map(|port| (peer(port), u32::from(port) * 1000)));
             let told = viewers.take().1[0];
             assert_eq!((told.region, viewers.take().1[0].measured), (here, 0));

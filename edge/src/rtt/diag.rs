@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Which addresses a dump is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(super) enum Family {
     /// Connections of IPv4 sockets.
     V4 = 2,
     /// Those of IPv6 sockets, which may have IPv4 addresses.
@@ -17,16 +17,16 @@ pub enum Family {
 
 /// A connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connection {
+pub(super) struct Connection {
     /// The other end.
-    pub peer: SocketAddr,
+    pub(super) peer: SocketAddr,
     /// The smoothed round-trip time; 0 before it was measured.
-    pub rtt_us: u32,
+    pub(super) rtt_us: u32,
 }
 
 /// Why an answer cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The kernel cannot or will not say.
     #[error("the kernel does not tell of connections (error {0})")]
     Refused(i32),
@@ -36,7 +36,7 @@ pub enum Error {
 }
 
 /// Asks for all established connections to a local port.
-pub fn question(family: Family, port: u16) -> Vec<u8> {
+pub(super) fn question(family: Family, port: u16) -> Vec<u8> {
     let mut out = Vec::with_capacity(QUESTION);
     out.extend((QUESTION as u32).to_ne_bytes());
     out.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
@@ -51,7 +51,7 @@ pub fn question(family: Family, port: u16) -> Vec<u8> {
 }
 
 /// Reads one datagram of an answer; whether it was the last.
-pub fn answer(mut bytes: &[u8], mut each: impl FnMut(Connection)) -> Result<bool, Error> {
+pub(super) fn answer(mut bytes: &[u8], mut each: impl FnMut(Connection)) -> Result<bool, Error> {
     while !bytes.is_empty() {
         let length = u32_at(bytes, 0)? as usize;
         let message = bytes.get(HEADER..length).ok_or(Error::Malformed)?;
@@ -190,7 +190,7 @@ mod tests {
         ];
         assert_eq!(seen, expected.map(|(peer, rtt)| (peer.to_owned(), rtt)));
         let refused = message(ERROR, &(-13_i32).to_ne_bytes());
-        assert_eq!(answer(&refused, &mut each), Err(Error::Refused(13)));
+        assert_eq!(answer(&refused, |_| ()), Err(Error::Refused(13)));
         assert_eq!(question(Family::V6, 8080).len(), 72);
     }
 
