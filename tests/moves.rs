@@ -30,7 +30,6 @@ fn a_drain_under_load_moves_viewers_within_seconds_and_none_stands_still_for_one
     assert!(asked >= MOVING as f64, "{asked} were asked");
 
     let report = ended(moving);
-    println!("{report:#}");
     assert_eq!(report["joined"], MOVING);
     assert_eq!(report["errors"].as_object().unwrap().len(), 0);
     assert_eq!(report["moves"]["moved"], MOVING);

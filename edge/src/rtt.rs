@@ -29,7 +29,11 @@ pub(crate) async fn follow(viewers: Viewers, port: u16) {
 fn measure(viewers: &Viewers, port: u16) -> io::Result<()> {
     let mut measured = Vec::new();
     for family in [Family::V4, Family::V6] {
-        dump(family, port, |it| measured.push((it.peer, it.rtt_us)))?;
+        dump(family, port, |it| {
+            if it.rtt_us > 0 && !it.peer.ip().is_loopback() {
+                measured.push((it.peer, it.rtt_us));
+            }
+        })?;
     }
     viewers.measured(&measured);
     Ok(())
@@ -46,12 +50,7 @@ fn dump(family: Family, port: u16, mut each: impl FnMut(Connection)) -> io::Resu
     let mut buffer = vec![0; DATAGRAM];
     for _ in 0..MAX_DATAGRAMS {
         let length = socket.read(&mut buffer)?;
-        let mut known = |it: Connection| {
-            if it.rtt_us > 0 && !it.peer.ip().is_loopback() {
-                each(it);
-            }
-        };
-        if diag::answer(&buffer[..length], &mut known).map_err(io::Error::other)? {
+        if diag::answer(&buffer[..length], &mut each).map_err(io::Error::other)? {
             break;
         }
     }
@@ -79,3 +78,25 @@ const MAX_DATAGRAMS: usize = 1 << 14;
 const NETLINK: i32 = 16;
 const RAW: i32 = 3;
 const SOCK_DIAG: i32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn the_kernel_tells_of_the_connections_to_a_port() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        let (mut server, peer) = listener.accept().unwrap();
+        client.write_all(b"x").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        let mut told = Vec::new();
+        dump(Family::V4, address.port(), |it| told.push(it)).unwrap();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].peer, peer);
+        assert!((1..1_000_000).contains(&told[0].rtt_us), "{told:?}");
+    }
+}
