@@ -117,6 +117,24 @@ fn the_same_player_goes_on_from_another_edge_when_its_edge_is_killed() {
     assert!(ms("still_ms") <= ms("buffered_ms"), "a visible cut: {saw}");
 }
 
+#[test]
+fn the_same_player_leaves_a_drained_edge_before_its_connection_ends() {
+    let cluster = Cluster::start(2);
+    let _publisher = publish_stamped(&cluster, "live/show", &clips::numbered(640));
+    cluster.wait_on_air("live/show");
+    let mut page = Page::open(&cluster);
+    page.ask("play live/show flv");
+    let first = page.ask("watch 2")["edge"].as_str().unwrap().to_string();
+    page.ask("begin");
+    let admin = format!("http://{}", cluster.scheduler_admin);
+    weir_says(&["drain", &first, "--admin", &admin]);
+    let saw = page.ask(&format!("moved {first} 4"));
+    assert_eq!(saw["shown"]["Changed edge"], "1 time", "{saw}");
+    assert_eq!(saw["shown"]["Resumed"], "–", "no connection broke: {saw}");
+    assert_eq!(saw["back"], 0, "the picture stepped back: {saw}");
+    assert!(saw["freeze_ms"].as_i64().unwrap() < 1000, "{saw}");
+}
+
 /// Publishes a clip, each picture stamped with the time at which it goes to the socket.
 pub fn publish_stamped(cluster: &Cluster, stream: &str, clip: &Path) -> Running {
     let mut publish = weir();
