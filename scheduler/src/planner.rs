@@ -7,6 +7,7 @@
 
 mod accounts;
 pub mod api;
+mod goals;
 mod survey;
 
 use std::sync::Arc;
@@ -32,8 +33,10 @@ use crate::policy::shelf::Shelf;
 use crate::price::Prices;
 use crate::snapshot::Snapshot;
 use accounts::Accounts;
+use goals::Goals;
 
 pub use accounts::Account;
+pub use goals::Shortage;
 
 /// Makes plans for a scheduler.
 pub struct Planner {
@@ -66,6 +69,13 @@ pub struct Sources {
     pub shelf: Arc<Shelf>,
 }
 
+/// What is kept from one plan to the next.
+#[derive(Debug, Default)]
+struct Kept {
+    accounts: Accounts,
+    goals: Goals,
+}
+
 /// The newest plan, with what it was made of.
 #[derive(Clone, Debug, Default)]
 pub struct Latest {
@@ -79,6 +89,8 @@ pub struct Latest {
     pub planned: Arc<Planned>,
     /// The edges' bills, in the view's order.
     pub accounts: Arc<Vec<Account>>,
+    /// Metros that could not lose their strongest edge at the busiest time.
+    pub shortages: Arc<[Shortage]>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -158,7 +170,7 @@ impl Planner {
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut due = tokio::time::Instant::now();
         let mut usable = Vec::new();
-        let mut accounts = Accounts::default();
+        let mut kept = Kept::default();
         loop {
             beat.tick().await;
             let now_usable = usable_edges(&self.collector.snapshot().load());
@@ -168,26 +180,26 @@ impl Planner {
             (usable, due) = (now_usable, tokio::time::Instant::now() + slot);
             let planner = self.clone();
             let task = tokio::task::spawn_blocking(move || {
-                planner.plan(&mut accounts);
-                accounts
+                planner.plan(&mut kept);
+                kept
             });
-            accounts = match task.await {
-                Ok(accounts) => accounts,
+            kept = match task.await {
+                Ok(kept) => kept,
                 Err(error) => {
                     tracing::error!(%error, "a plan failed; the one before holds");
-                    Accounts::default()
+                    Kept::default()
                 }
             };
         }
     }
 
     /// Makes one plan and steers by it.
-    fn plan(&self, accounts: &mut Accounts) {
+    fn plan(&self, kept: &mut Kept) {
         let started = std::time::Instant::now();
         let snapshot = self.collector.snapshot().load_full();
         let now_ms = self.clock.unix_ms();
         let at_s = self.history.time().calendar_s(now_ms);
-        accounts.follow(&self.history, &snapshot, at_s);
+        kept.accounts.follow(&self.history, &snapshot, at_s);
         let survey = survey::Survey {
             snapshot: &snapshot,
             outlook: &self.outlook.load(),
@@ -195,7 +207,9 @@ impl Planner {
             prices: &self.prices.load(),
             waiting: &self.history.outside().by_region(now_ms),
         };
-        let (view, numbers, accounts) = survey.view(accounts, at_s);
+        let (mut view, numbers, accounts) = survey.view(&kept.accounts, at_s);
+        let goals = &mut kept.goals;
+        goals.follow(&self.history, &mut view, &snapshot.policies);
         let before = self.latest.load();
         let same = same_edges(&before.view, &view);
         let planned = trade(&view, &snapshot.policies, same.then_some(&*before.planned));
@@ -208,6 +222,7 @@ impl Planner {
             view: Arc::new(view),
             planned: Arc::new(planned),
             accounts: Arc::new(accounts),
+            shortages: kept.goals.shortages().into(),
         };
         self.show(&latest);
         self.shadow(&latest, same);

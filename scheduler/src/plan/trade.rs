@@ -5,10 +5,11 @@
 //! is in force unless that would break a limit or something better is worth the change, and then
 //! prices move by steps.
 
-use crate::policy::{Policies, Policy, Subject};
+use crate::policy::{Credit, Policies, Policy, Subject};
 
 use super::billing::BillingModel;
 use super::cost;
+use super::levels::{self, Knobs, per_bit};
 use super::split::{self, Effort, Offer, Problem, Split, Supply};
 use super::view::{Demand, Edge, View};
 
@@ -127,19 +128,13 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn new(view: &'a View, policies: &Policies) -> Self {
-        let usd: Vec<f64> = view
+        let unit = unit_usd(view);
+        let money: Vec<f64> = view
             .edges
             .iter()
-            .map(|it| it.tariff.marginal_usd())
+            .map(|edge| edge.tariff.marginal_usd() / unit)
             .collect();
-        let mean = usd.iter().sum::<f64>() / usd.len().max(1) as f64;
-        let money: Vec<f64> = usd
-            .iter()
-            .map(|usd| if mean > 0.0 { usd / mean } else { 0.0 })
-            .collect();
-        let by_volume = |edge: &Edge| edge.tariff.model == BillingModel::Volume;
-        let volume = view.edges.iter().zip(&money);
-        let volume = volume.map(|(edge, money)| if by_volume(edge) { *money } else { 0.0 });
+        let volume = view.edges.iter().map(|edge| per_bit(&edge.tariff, unit));
         let mut stage = Self {
             view,
             problem: Problem::default(),
@@ -148,10 +143,8 @@ impl<'a> Stage<'a> {
             money,
         };
         let policy = policies.default_policy();
-        let supplies = view.edges.iter().zip(&stage.money);
-        stage.problem.supplies = supplies
-            .map(|(edge, money)| supply(edge, *money, policy))
-            .collect();
+        let supplies = view.edges.iter().map(|edge| supply(edge, unit, policy));
+        stage.problem.supplies = supplies.collect();
         stage.problem.starts.push(0);
         for demand in &view.demands {
             let subject = Subject {
@@ -315,23 +308,55 @@ impl Planned {
     }
 }
 
-fn supply(edge: &Edge, money: f64, policy: &Policy) -> Supply {
+/// What an edge offers: by its bill and the level that it is to be billed at in the end, or, before
+/// that is known, at its price above what is billed already.
+fn supply(edge: &Edge, unit_usd: f64, policy: &Policy) -> Supply {
     let limit = edge.capacity_bps * policy.headroom.util_max;
-    let billed = !matches!(edge.tariff.model, BillingModel::Volume | BillingModel::Flat);
-    Supply {
-        level: if billed {
-            edge.level_bps.min(limit)
-        } else {
-            limit
-        },
-        beyond: if billed {
-            policy.weights.cost * money * edge.beyond
-        } else {
-            0.0
-        },
-        limit,
-        weight: edge.weight,
+    let mut tariff = edge.tariff;
+    if !policy.billing.respect_commit {
+        tariff.commit_mbps = 0.0;
     }
+    let by_level = matches!(tariff.model, BillingModel::P95 | BillingModel::DailyPeak);
+    let mut supply = if by_level && edge.goal_bps <= 0.0 {
+        Supply {
+            level: edge.bill.level(&tariff).min(limit),
+            beyond: tariff.marginal_usd() / unit_usd,
+            limit,
+            weight: edge.weight,
+        }
+    } else {
+        let bill = (&tariff, &*edge.bill);
+        levels::supply(bill, edge.goal_bps, unit_usd, limit, &knobs(policy))
+    };
+    supply.beyond *= policy.weights.cost;
+    supply.weight = edge.weight;
+    supply
+}
+
+/// How the policy lets free slots be used.
+pub fn knobs(policy: &Policy) -> Knobs {
+    let usual = Knobs::default();
+    Knobs {
+        burst_credit: match policy.billing.burst_credit {
+            Credit::Auto => usual.burst_credit,
+            Credit::Share(share) => share,
+        },
+        level_scale: policy.billing.level_scale,
+        reserve: policy.billing.burst_reserve,
+        ..usual
+    }
+}
+
+/// The mean of the edges' prices in USD, which is what costs are counted in; 1 where nothing costs.
+pub fn unit_usd(view: &View) -> f64 {
+    let usd = view.edges.iter().map(|edge| edge.tariff.marginal_usd());
+    let mean = usd.sum::<f64>() / view.edges.len().max(1) as f64;
+    if mean > 0.0 { mean } else { 1.0 }
+}
+
+/// A view as the solver takes it: who may go where at what cost.
+pub fn problem(view: &View, policies: &Policies) -> Problem {
+    Stage::new(view, policies).problem
 }
 
 /// Edges that one region may use: 1.5 times as many as the best prices need, and as steering looks

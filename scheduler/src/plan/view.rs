@@ -3,10 +3,12 @@
 //! Made by the planner from samples, forecasts, prices and bills, and by the simulator from a world.
 //! Regions and edges are indices here; edges are those that may take viewers now.
 
+use std::sync::Arc;
+
 use cluster::node::NodeId;
 use cluster::region::Region;
 
-use super::billing::Tariff;
+use super::billing::{Bill, Tariff};
 
 /// One moment of a cluster, for planning.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,13 +86,14 @@ pub struct Edge {
     pub capacity_bps: f64,
     /// Its share among equals, in any unit common to all.
     pub weight: f64,
+    /// The metropolis where it stands.
+    pub metro: String,
     /// Its contract.
     pub tariff: Tariff,
-    /// Bits per second up to which traffic costs nothing more now: the level that is billed
-    /// already, or that is meant to be; infinite while a free slot is used.
-    pub level_bps: f64,
-    /// What counts for a bit above that level, as a factor of the tariff's price.
-    pub beyond: f64,
+    /// Its running bill.
+    pub bill: Arc<Bill>,
+    /// The level that it is to be billed at in the end, in bits per second; 0 before that is known.
+    pub goal_bps: f64,
 }
 
 #[cfg(test)]

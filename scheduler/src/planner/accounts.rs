@@ -1,33 +1,33 @@
 //! What each edge's traffic has cost in the billing period so far, and up to where more is free.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cluster::node::NodeId;
 
 use crate::history::{History, Ring};
 use crate::plan::billing::{Bill, MAX_SLOTS, Tariff};
-use crate::policy::Policy;
 use crate::price::Prices;
 use crate::snapshot::{NodeView, Snapshot};
 
 /// The running bills, by node.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    bills: HashMap<NodeId, Bill>,
+    bills: HashMap<NodeId, Arc<Bill>>,
     /// The last slot that was entered.
     entered: i64,
     period: i64,
 }
 
 /// The bill of one edge, as the plan and the operator see it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Account {
     /// Its contract.
     pub tariff: Tariff,
+    /// The running bill.
+    pub bill: Arc<Bill>,
     /// Bits per second up to which traffic costs nothing more.
     pub level_bps: f64,
-    /// What counts for a bit above, as a factor of the tariff's price.
-    pub beyond: f64,
     /// USD that the period costs already.
     pub usd_so_far: f64,
     /// USD that it comes to if it goes on so.
@@ -62,7 +62,7 @@ impl Accounts {
                 first
             };
             let bill = self.bills.entry(id.clone());
-            let bill = bill.or_insert_with(|| Bill::new(first, slots as usize));
+            let bill = bill.or_insert_with(|| Arc::new(Bill::new(first, slots as usize)));
             if now == self.entered && bill.elapsed() > 0 {
                 continue;
             }
@@ -70,6 +70,7 @@ impl Accounts {
             let seconds = from * slot_s..now * slot_s;
             match history.series(&name, Ring::Coarse, seconds) {
                 Ok(Some(series)) => {
+                    let bill = Arc::make_mut(bill);
                     for (slot, value) in (series.first..).zip(&series.values) {
                         // A gap carried nothing that anyone knows of.
                         bill.push(slot, if value.is_nan() { 0.0 } else { *value });
@@ -83,24 +84,19 @@ impl Accounts {
     }
 
     /// The account of an edge.
-    pub(super) fn of(&self, view: &NodeView, prices: &Prices, policy: &Policy) -> Account {
+    pub(super) fn of(&self, view: &NodeView, prices: &Prices) -> Account {
         let tariff = prices.of(view.node().id.as_str()).tariff;
-        let none = Bill::new(0, 1);
-        let bill = self.bills.get(&view.node().id).unwrap_or(&none);
-        let commit_bps = if policy.billing.respect_commit {
-            tariff.commit_bps()
-        } else {
-            0.0
-        };
-        let level_bps = bill.level(&tariff).max(commit_bps);
+        let bill = self.bills.get(&view.node().id).cloned();
+        let bill = bill.unwrap_or_else(|| Arc::new(Bill::new(0, 1)));
+        let level_bps = bill.level(&tariff);
         Account {
             tariff,
             level_bps,
-            beyond: 1.0,
             usd_so_far: bill.usd_so_far(&tariff),
             usd_expected: bill.usd_expected(&tariff),
             free_slots: bill.free_slots_left(level_bps).unwrap_or(0),
             slots: (bill.elapsed() + bill.remaining(), bill.elapsed()),
+            bill,
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Answer {
     pub tau: f64,
     /// What it comes to.
     pub figures: Figures,
+    /// Metros that could not lose their strongest edge at the busiest time of the last weeks.
+    pub shortages: Vec<Shortage>,
     /// The edges that take viewers.
     pub edges: Vec<Edge>,
     /// The regions that ask for something.
@@ -55,6 +57,17 @@ pub struct Figures {
     pub gap: f64,
 }
 
+/// A metro that cannot lose an edge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shortage {
+    /// The metro.
+    pub metro: String,
+    /// The edge.
+    pub edge: NodeId,
+    /// Bits per second that no other edge could take.
+    pub short_bps: f64,
+}
+
 /// An edge in a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Edge {
@@ -74,6 +87,8 @@ pub struct Edge {
     pub usd_per_mbps: f64,
     /// Bits per second up to which traffic costs nothing more; null without a limit.
     pub level_bps: Option<f64>,
+    /// Bits per second that it is to be billed at in the end; 0 before a day of demand is known.
+    pub goal_bps: f64,
     /// USD that the billing period costs already.
     pub usd_so_far: f64,
     /// USD that it comes to if it goes on so.
@@ -112,6 +127,16 @@ async fn plan(State(planner): State<Arc<Planner>>) -> Json<Answer> {
     Json(Answer::new(&planner.latest()))
 }
 
+impl Shortage {
+    fn new(it: &super::Shortage) -> Self {
+        Self {
+            metro: it.metro.clone(),
+            edge: it.edge.clone(),
+            short_bps: it.short_bps,
+        }
+    }
+}
+
 impl Answer {
     /// A plan in words.
     pub fn new(latest: &Latest) -> Self {
@@ -133,6 +158,7 @@ impl Answer {
             model: edge.tariff.model,
             usd_per_mbps: edge.tariff.marginal_usd(),
             level_bps: finite(account.level_bps),
+            goal_bps: edge.goal_bps,
             usd_so_far: account.usd_so_far,
             usd_expected: account.usd_expected,
             free_slots: account.free_slots,
@@ -170,6 +196,7 @@ impl Answer {
                 moved: figures.moved,
                 gap: figures.gap,
             },
+            shortages: latest.shortages.iter().map(Shortage::new).collect(),
             edges: edges.collect(),
             regions: regions.collect(),
         }

@@ -39,16 +39,17 @@ impl Survey<'_> {
         let nodes: Vec<&NodeView> = edges.collect();
         let accounts: Vec<Account> = nodes
             .iter()
-            .map(|view| accounts.of(view, self.prices, self.snapshot.policies.default_policy()))
+            .map(|view| accounts.of(view, self.prices))
             .collect();
         let edge = |(view, account): (&&NodeView, &Account)| Edge {
             id: view.node().id.clone(),
             country: view.node().place.country.clone(),
             capacity_bps: capacity_bps(view),
             weight: view.weight().into(),
+            metro: self.metro(view),
             tariff: account.tariff,
-            level_bps: account.level_bps,
-            beyond: account.beyond,
+            bill: account.bill.clone(),
+            goal_bps: 0.0,
         };
         let view = View {
             at_s,
@@ -56,6 +57,12 @@ impl Survey<'_> {
             edges: nodes.iter().zip(&accounts).map(edge).collect(),
         };
         (view, nodes.iter().map(|it| it.number).collect(), accounts)
+    }
+
+    fn metro(&self, view: &NodeView) -> String {
+        let node = view.node();
+        let priced = self.prices.of(node.id.as_str());
+        priced.metro.unwrap_or(&node.place.name).to_owned()
     }
 
     fn demands(&self, nodes: &[&NodeView]) -> Vec<Demand> {

@@ -1,12 +1,14 @@
 //! Plans of small worlds: who gets what, what is held on to, and what no plan may do.
 
+use std::sync::Arc;
+
 use cluster::node::NodeId;
 use cluster::region::Region;
 use proptest::prelude::*;
 
 use super::*;
 use crate::glob::Glob;
-use crate::plan::billing::Tariff;
+use crate::plan::billing::{Bill, Tariff};
 use crate::plan::view::{Outlook, Path};
 
 const MBPS: f64 = 1e6;
@@ -21,8 +23,9 @@ fn edge(id: &str, usd: f64, capacity_mbps: f64) -> Edge {
             usd_per_mbps_month: usd,
             ..Tariff::default()
         },
-        level_bps: 0.0,
-        beyond: 1.0,
+        metro: "somewhere".to_owned(),
+        bill: Arc::new(Bill::new(0, 8_640)),
+        goal_bps: 0.0,
     }
 }
 
@@ -82,7 +85,7 @@ fn what_is_paid_for_already_is_used_before_what_is_not() {
         demands: vec![demand("a", 100.0, &[10.0, 12.0])],
         edges: vec![edge("one", 1.0, 1_000.0), edge("two", 1.0, 1_000.0)],
     };
-    view.edges[1].level_bps = 80.0 * MBPS;
+    view.edges[1].tariff.commit_mbps = 80.0;
     let planned = first(&view);
     let loads: Vec<f64> = planned
         .quotes
@@ -90,6 +93,24 @@ fn what_is_paid_for_already_is_used_before_what_is_not() {
         .map(|it| it.planned_bps / MBPS)
         .collect();
     assert!(loads[1] > 75.0, "{loads:?}");
+}
+
+#[test]
+fn an_edge_below_the_level_it_is_to_be_billed_at_is_filled_first() {
+    let mut view = View {
+        at_s: 0,
+        demands: vec![demand("a", 100.0, &[10.0, 12.0])],
+        edges: vec![edge("one", 1.0, 1_000.0), edge("two", 1.0, 1_000.0)],
+    };
+    view.edges[0].goal_bps = 20.0 * MBPS;
+    view.edges[1].goal_bps = 90.0 * MBPS;
+    let planned = first(&view);
+    let loads: Vec<f64> = planned
+        .quotes
+        .iter()
+        .map(|it| it.planned_bps / MBPS)
+        .collect();
+    assert!(loads[1] > 75.0 && loads[0] < 25.0, "{loads:?}");
 }
 
 #[test]
