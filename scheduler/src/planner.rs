@@ -8,6 +8,7 @@
 mod accounts;
 pub mod api;
 mod goals;
+mod homes;
 mod survey;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::forecast::Outlook;
 use crate::geo::Geo;
 use crate::history::History;
 use crate::market::{Market, Quote, Reach};
+use crate::plan::paths::Paths;
 use crate::plan::trade::{Planned, trade};
 use crate::plan::view::View;
 use crate::policy::Policies;
@@ -74,6 +76,7 @@ pub struct Sources {
 struct Kept {
     accounts: Accounts,
     goals: Goals,
+    paths: Paths,
 }
 
 /// The newest plan, with what it was made of.
@@ -213,7 +216,8 @@ impl Planner {
         let before = self.latest.load();
         let same = same_edges(&before.view, &view);
         let planned = trade(&view, &snapshot.policies, same.then_some(&*before.planned));
-        let market = market(&view, &planned, &numbers, now_ms);
+        let mut market = market(&view, &planned, &numbers, now_ms);
+        market.homes = homes::homes(&mut kept.paths, &snapshot, (&view, &planned));
         self.collector
             .order(|registry, _| registry.trade(Arc::new(market)));
         let latest = Latest {

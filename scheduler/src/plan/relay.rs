@@ -141,7 +141,8 @@ fn watched<'a>(views: &[&'a NodeView]) -> HashMap<&'a StreamKey, (Vec<u32>, f32)
     watched
 }
 
-fn nodes(views: &[&NodeView]) -> Vec<Node> {
+/// The nodes as their samples describe them, without a price.
+pub(crate) fn nodes(views: &[&NodeView]) -> Vec<Node> {
     let hubs: Vec<(u32, &Described)> = (0..)
         .zip(views)
         .filter(|(_, view)| view.health == Health::Up && view.node().is_hub())
@@ -186,7 +187,7 @@ fn nodes(views: &[&NodeView]) -> Vec<Node> {
 }
 
 /// From each node to each other one.
-fn round_trips(views: &[&NodeView]) -> Vec<f32> {
+pub(crate) fn round_trips(views: &[&NodeView]) -> Vec<f32> {
     let mut rtt_ms = Vec::with_capacity(views.len() * views.len());
     for from in views {
         rtt_ms.extend(views.iter().map(|to| guessed_rtt_ms(from, to)));

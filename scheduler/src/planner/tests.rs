@@ -88,6 +88,41 @@ fn steering_goes_by_what_was_planned() {
     );
 }
 
+#[test]
+fn a_small_stream_is_at_home_at_one_edge_of_a_place_and_a_large_one_where_it_is_watched() {
+    let key = |text: &str| cluster::stream::StreamKey::parse(text).unwrap();
+    let mut samples: Vec<_> = ["a", "b", "c"]
+        .map(|id| sample(id, Role::Edge, PARIS))
+        .into();
+    for sample in &mut samples {
+        let watched = |name: &str, viewers| cluster::sample::StreamViewers {
+            key: key(name),
+            viewers,
+            joins: 0,
+            leaves: 0,
+        };
+        sample.viewers = vec![watched("live/small", 2), watched("live/x", 300)];
+        sample.node.place.name = "Paris".to_owned();
+        sample.regions = vec![RegionLoad {
+            region: Region::parse("FR").unwrap(),
+            viewers: 302,
+            egress_bps: 302_000_000,
+            ..RegionLoad::default()
+        }];
+    }
+    samples.push(sample("origin", Role::Origin, FRANKFURT));
+    let nodes = (1..).zip(samples).map(|(number, it)| view(number, it));
+    let mut world = snapshot(nodes.collect());
+    let small = Arc::new(crate::snapshot::fixture::stream("live/small", "origin"));
+    Arc::make_mut(&mut world.streams).insert(small.key.clone(), small);
+    let (view, _, _) = survey(&world, |survey| survey.view(&Accounts::default(), 0));
+    let planned = trade(&view, &world.policies, None);
+    let homes = homes::homes(&mut Paths::default(), &world, (&view, &planned));
+    assert_eq!(homes[&key("live/small")].buckets, 1);
+    assert!(homes[&key("live/x")].buckets > 10, "{homes:?}");
+    assert!(homes[&key("live/x")].open.len() >= homes[&key("live/small")].open.len());
+}
+
 fn view_of_new() -> crate::snapshot::NodeView {
     view(10, sample("new", Role::Edge, PARIS))
 }

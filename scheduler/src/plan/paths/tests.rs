@@ -212,29 +212,22 @@ proptest! {
         let mut world = World::new(seed, 20, 10, 20);
         let mut paths = Paths::default();
         let before = world.lay(&mut paths);
-        // Nobody serves this one: all others keep their ways, now with other indices.
         let (hub, relays, health) = (false, false, Health::Up);
         let newcomer = Node { seed: 1, hub, relays, health, ..world.nodes[0] };
-        let old = world.nodes.len();
         world.nodes.insert(0, newcomer);
-        let rtt = |at: usize| {
-            let (from, to) = (at / (old + 1), at % (old + 1));
-            if from == 0 || to == 0 { 0.0 } else { world.rtt_ms[(from - 1) * old + to - 1] }
-        };
-        world.rtt_ms = (0..(old + 1) * (old + 1)).map(rtt).collect();
-        world.offers.iter_mut().for_each(|offer| offer.edge += 1);
-        world.carriers.iter_mut().flatten().for_each(|edge| *edge += 1);
-        let streams: Vec<_> = world.streams();
-        let streams = streams.into_iter().enumerate();
-        let origins = world.origins;
-        let moved = |(at, stream)| Stream { origin: at as u32 % origins + 1, ..stream };
-        let streams: Vec<_> = streams.map(moved).collect();
-        let after = paths.lay(&world.ground(), &streams, &Terms::default());
-        for (before, after) in before.iter().zip(&after) {
-            for way in &before.ways {
-                let moved = after.way(way.node + 1).map_or(way.parent, |moved| moved.parent - 1);
-                prop_assert_eq!(moved, way.parent);
-            }
+        paths.follow(&world.nodes);
+        for (stream, before) in world.streams().iter().zip(&before) {
+            let (_, after) = &paths.known[&stream.seed];
+            let moved = |way: &Way| Way {
+                node: way.node + 1,
+                parent: way.parent + 1,
+                standby: way.standby.map(|standby| standby + 1),
+                ..*way
+            };
+            let expected: Vec<Way> = before.ways.iter().map(moved).collect();
+            prop_assert_eq!(&after.ways, &expected);
+            let open: Vec<u32> = before.open.iter().map(|edge| edge + 1).collect();
+            prop_assert_eq!(&after.open, &open);
         }
     }
 }
