@@ -37,14 +37,24 @@ export const forecast = (series) => call(`api/v1/forecast?${new URLSearchParams(
 export const trail = (series) => call(`api/v1/forecast/trail?${new URLSearchParams({ series })}`);
 /** The values of a series from so many seconds before now. */
 export const past = (series, from) => call(`api/v1/history?${new URLSearchParams({ series, from })}`);
+/** Prices, splits and bills of the newest plan. */
+export const plan = () => call("api/v1/plan");
+/** Policies: `what` is an order or a question of the policies' API, "" asks for those in force. */
+export const policy = (what, method = "GET", body) => call(`api/v1/policy${what && `/${what}`}`, method, body);
+/** A version's file, and an example of one. */
+export const policyText = (version) => call(`api/v1/policy/versions/${version}`);
+export const policyExample = () => call("api/v1/policy/example");
 export const drain = (node, on) =>
   call(`api/v1/nodes/${encodeURIComponent(node)}/drain`, on ? "POST" : "DELETE");
 
 /** Where the public listener takes a viewer with this query to be. */
 export const resolve = (publicUrl, query) => send(`${publicUrl}/api/v1/resolve?${new URLSearchParams(query)}`, {});
 
-const call = (path, method = "GET") =>
-  send(path, { method, headers: token ? { authorization: `Bearer ${token}` } : {} });
+const call = (path, method = "GET", body) => {
+  const authorization = token ? { authorization: `Bearer ${token}` } : {};
+  const json = body === undefined ? {} : { "content-type": "application/json" };
+  return send(path, { method, headers: { ...authorization, ...json }, body: body && JSON.stringify(body) });
+};
 
 async function send(url, options) {
   let response;
@@ -54,7 +64,7 @@ async function send(url, options) {
     throw new Fault(0, "the scheduler does not answer");
   }
   const isJson = response.headers.get("content-type")?.includes("json");
-  const body = isJson ? await response.json().catch(() => ({})) : null;
+  const body = isJson ? await response.json().catch(() => ({})) : await response.text();
   if (!response.ok) throw new Fault(response.status, body?.detail || body?.title || `${url}: ${response.status}`);
   return body;
 }

@@ -5,6 +5,8 @@ import * as api from "./api.js";
 import { Table, terms, text } from "./dom.js";
 import { bits, count, duration, milliseconds, percent } from "./format.js";
 import { Forecast } from "./forecast.js";
+import { Plan } from "./plan.js";
+import { Policy } from "./policy.js";
 import { askForToken } from "./gate.js";
 import { WorldMap } from "./map.js";
 import { Watch } from "./watch.js";
@@ -19,7 +21,7 @@ let saidUntil = 0;
 
 const map = new WorldMap($("map"));
 const watch = new Watch(() => drawMap());
-const forecast = new Forecast();
+const sections = [new Forecast(), new Plan(), new Policy()];
 const nodes = new Table($("nodes").querySelector("tbody"), {
   key: (node) => node.id,
   empty: "no node has registered yet",
@@ -58,7 +60,7 @@ async function refresh() {
     heard = Date.now();
     draw();
     await watch.update(world);
-    await forecast.update();
+    for (const section of sections) await section.update();
   } catch (fault) {
     if (fault.status === 401) await askForToken();
     else trouble(fault);
