@@ -133,6 +133,8 @@ pub enum Reason {
     Residency,
     /// It costs more than the policy allows.
     TooDear,
+    /// All that the policy selects uses as much as it may.
+    Capped,
     /// It serves nearly as many viewers as it may.
     ViewersFull,
     /// It sends nearly as much as it may.
@@ -164,6 +166,7 @@ impl Reason {
             Self::NotAllowed => "not among the edges that the policy allows",
             Self::Residency => "not in a country that the policy allows",
             Self::TooDear => "dearer than the policy allows",
+            Self::Capped => "the policy's cap on viewers or egress is reached",
             Self::ViewersFull => "full: viewers at the limit",
             Self::EgressFull => "full: egress at the limit",
             Self::Overloaded => "overloaded: some of its viewers move away",
@@ -260,6 +263,7 @@ pub fn steer<'a>(snapshot: &'a Snapshot, viewer: &Viewer<'_>) -> Decision<'a> {
         snapshot,
         viewer,
         policy: &policy.policy,
+        capped: snapshot.is_capped(policy),
     };
     let near = snapshot.reach(viewer.located.region);
     view.measure(&mut decision, near);
@@ -277,6 +281,8 @@ struct Look<'a> {
     snapshot: &'a Snapshot,
     viewer: &'a Viewer<'a>,
     policy: &'a Policy,
+    /// Whether the policy takes nobody new.
+    capped: bool,
 }
 
 impl Look<'_> {
@@ -338,7 +344,9 @@ impl Look<'_> {
                     country,
                     view.quote.map(|quote| quote.usd_per_mbps),
                 );
-                bar.map(Reason::from)
+                let is_there = [self.viewer.kept, self.viewer.playing].contains(&Some(view.number));
+                let capped = (self.capped && !is_there).then_some(Reason::Capped);
+                bar.map(Reason::from).or(capped)
             }
         }
     }

@@ -20,6 +20,7 @@ const LOST = {
   not_allowed: "not allowed by the policy",
   residency: "not in a country that the policy allows",
   too_dear: "dearer than the policy allows",
+  capped: "the policy's cap is reached",
   farther: "farther than the policy's slack",
   dearer: "usable, but others cost less",
   not_drawn: "in the lottery, another was drawn",

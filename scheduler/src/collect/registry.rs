@@ -182,6 +182,7 @@ impl Registry {
             ..Snapshot::default()
         };
         snapshot.follow(&self.market, unix_ms);
+        snapshot.tally();
         snapshot
     }
 

@@ -170,7 +170,7 @@ pub const KEYS: &[Key] = &[
         "Weight of each relay hop of a stream, in mean prices.",
         "relay trees are flatter", "relay trees may be deeper where that is cheaper"),
     key!("rtt.target_ms", Number(0.0, 10_000.0), rtt.target_ms,
-        "Round-trip time in milliseconds up to which a path costs nothing.",
+        "Round-trip time in milliseconds up to which each costs a quarter of its weight.",
         "more edges count as near enough", "distance counts sooner"),
     key!("rtt.slo_ms", Number(1.0, 10_000.0), rtt.slo_ms,
         "Round-trip time in milliseconds from which a path costs steeply.",
@@ -252,11 +252,11 @@ pub const KEYS: &[Key] = &[
         "Whether viewers keep the top rung when an overloaded edge takes it from others.",
         "its viewers keep the top rung", "its viewers may lose the top rung"),
     key!("caps.viewers", Count(1, 1_000_000_000), caps.viewers,
-        "Viewers that all the policy selects may have in the whole cluster; no limit when left out.",
+        "Viewers that the streams or the regions that the policy selects may have in the whole cluster; new ones are refused beyond; no limit when left out.",
         "more viewers may watch", "fewer viewers may watch"),
     Key {
         path: "caps.egress_mbps", kind: Count(1, 1_000_000_000),
-        meaning: "Mbit/s that all the policy selects may be sent in the whole cluster; no limit when left out.",
+        meaning: "Mbit/s that the streams or the regions that the policy selects may be sent in the whole cluster; new viewers are refused beyond; no limit when left out.",
         more: "more may be sent", less: "less may be sent",
         read: |policy| json!(policy.caps.egress_bps.map(|bps| bps / BPS)),
         write: |policy, value| {
@@ -265,7 +265,7 @@ pub const KEYS: &[Key] = &[
         },
     },
     key!("caps.weight", Number(0.01, 100.0), caps.weight,
-        "Share of a short resource, in proportion to the weights of those who want it.",
+        "Who gets an edge's last room: its viewers are sent there until all but (1 - util_max) / (2 weight) is used.",
         "it is served before others when room is short", "others are served before it when room is short"),
 ];
 

@@ -327,6 +327,37 @@ fn viewers_of_a_small_stream_stay_together_and_at_home() {
 }
 
 #[test]
+fn a_policy_at_its_cap_takes_nobody_new_and_keeps_who_is_there() {
+    let key = StreamKey::parse("live/x").unwrap();
+    let at = |cap: Option<u64>, watching: u32, kept| {
+        let mut sample = sample("fra", cluster::node::Role::Edge, FRANKFURT);
+        sample.viewers = vec![cluster::sample::StreamViewers {
+            key: key.clone(),
+            viewers: watching,
+            joins: 0,
+            leaves: 0,
+        }];
+        let mut snapshot = snapshot(vec![view(1, sample)]);
+        let mut policy = Policy::default();
+        policy.caps.viewers = cap;
+        snapshot.policies = Arc::new(Policies::new(Vec::new(), policy));
+        snapshot.tally();
+        let viewer = Viewer {
+            stream: Some(&key),
+            kept,
+            ..viewer(PARIS)
+        };
+        let decision = steer(&snapshot, &viewer);
+        (decision.chosen().is_some(), decision.candidates[0].lost)
+    };
+    let refused = (false, Some(Reason::Capped));
+    assert_eq!(at(None, 50, None), (true, None));
+    assert_eq!(at(Some(51), 50, None), (true, None));
+    assert_eq!(at(Some(50), 50, None), refused);
+    assert_eq!(at(Some(50), 50, Some(1)), (true, None));
+}
+
+#[test]
 fn policies_keep_viewers_off_edges_and_say_so() {
     let glob = |text| Glob::parse(text).unwrap();
     let placement = |change: fn(&mut Placement, Glob)| {
