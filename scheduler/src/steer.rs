@@ -14,15 +14,18 @@
 //! much, when an edge that has been up for a while is nearer by two of the policy's slacks, or, few
 //! of them a minute, when one is cheaper by more than a move costs.
 
+mod reason;
+
 use cluster::plan::Health;
 use cluster::stream::StreamKey;
-use serde::{Deserialize, Serialize};
 
 use crate::geo::{Located, Unit};
 use crate::market::Home;
 use crate::plan::cost;
-use crate::policy::{Bar, Named, Policy, Subject};
+use crate::policy::{Named, Policy, Subject};
 use crate::snapshot::{Load, Near, NodeView, Snapshot, hash, mix};
+
+pub use reason::Reason;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -113,82 +116,6 @@ pub struct Candidate {
     /// Why it was not chosen; None for the chosen one.
     pub lost: Option<Reason>,
     rank: Rank,
-}
-
-/// Why an edge lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// It has been silent for too long, or left.
-    Down,
-    /// It is being drained.
-    Draining,
-    /// The viewer asked not to be sent there.
-    Excluded,
-    /// The policy names it as one to avoid.
-    Denied,
-    /// The policy names others, and not it.
-    NotAllowed,
-    /// It is in none of the policy's countries.
-    Residency,
-    /// It costs more than the policy allows.
-    TooDear,
-    /// All that the policy selects uses as much as it may.
-    Capped,
-    /// It serves nearly as many viewers as it may.
-    ViewersFull,
-    /// It sends nearly as much as it may.
-    EgressFull,
-    /// It carries more than it may, and this player is of the share that moves away.
-    Overloaded,
-    /// Usable, but beyond the policy's slack behind the nearest one.
-    Farther,
-    /// Usable and near, but others cost less.
-    Dearer,
-    /// In the lottery, and another one was drawn.
-    NotDrawn,
-    /// Drawn, but sent more than its share already.
-    AheadOfShare,
-    /// Usable, but the viewer stays where it was sent before.
-    KeptElsewhere,
-    /// Usable, but the player stays where it plays.
-    PlayedElsewhere,
-}
-
-impl Reason {
-    /// The reason in words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Down => "down: silent or gone",
-            Self::Draining => "draining: takes no new viewers",
-            Self::Excluded => "excluded by the viewer",
-            Self::Denied => "denied by the policy",
-            Self::NotAllowed => "not among the edges that the policy allows",
-            Self::Residency => "not in a country that the policy allows",
-            Self::TooDear => "dearer than the policy allows",
-            Self::Capped => "the policy's cap on viewers or egress is reached",
-            Self::ViewersFull => "full: viewers at the limit",
-            Self::EgressFull => "full: egress at the limit",
-            Self::Overloaded => "overloaded: some of its viewers move away",
-            Self::Farther => "farther than the policy's slack",
-            Self::Dearer => "usable, but others cost less",
-            Self::NotDrawn => "in the lottery, another was drawn",
-            Self::AheadOfShare => "drawn, but ahead of its share",
-            Self::KeptElsewhere => "usable, but the viewer stays where it was",
-            Self::PlayedElsewhere => "usable, but the player stays where it plays",
-        }
-    }
-}
-
-impl From<Bar> for Reason {
-    fn from(bar: Bar) -> Self {
-        match bar {
-            Bar::NotAllowed => Self::NotAllowed,
-            Bar::Denied => Self::Denied,
-            Bar::Residency => Self::Residency,
-            Bar::Price => Self::TooDear,
-        }
-    }
 }
 
 /// Order among usable edges: those of the lottery by draw, then the near ones by cost, then the
