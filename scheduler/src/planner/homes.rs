@@ -12,7 +12,7 @@ use cluster::stream::StreamKey;
 
 use crate::market::Home;
 use crate::plan::cost;
-use crate::plan::paths::{Cold, Ground, Offer, Paths, Stream, Terms};
+use crate::plan::paths::{Cold, Ground, Node, Offer, Paths, Stream, Terms};
 use crate::plan::relay;
 use crate::plan::trade::Planned;
 use crate::plan::view::View;
@@ -37,23 +37,18 @@ pub(super) fn homes(
         .zip(&nodes)
         .map(|(at, node)| (node.node().id.as_str(), at))
         .collect();
-    let mut priced = relay::nodes(&nodes);
     let edge_at: Vec<Option<u32>> = view
         .edges
         .iter()
         .map(|edge| at.get(edge.id.as_str()).copied())
         .collect();
-    for (at, quote) in edge_at.iter().zip(&planned.quotes) {
-        if let Some(at) = at {
-            priced[*at as usize].price = quote.money + quote.scarcity;
-        }
-    }
+    let priced = priced(&nodes, planned, &edge_at);
     let policies = &*snapshot.policies;
     let (starts, offers) = offers(view, planned, &edge_at, policies);
     let watched = watched(view, &nodes);
     let mut keys: Vec<_> = watched.keys().copied().collect();
     keys.sort_unstable();
-    let asked: Vec<_> = keys
+    let asked: Vec<Asked<'_>> = keys
         .iter()
         .filter_map(|key| {
             let record = snapshot.stream(key.as_str())?;
@@ -70,19 +65,7 @@ pub(super) fn homes(
             Some((*key, origin, viewers, carriers, policy))
         })
         .collect();
-    let streams: Vec<Stream<'_>> = asked
-        .iter()
-        .map(|(key, origin, viewers, carriers, policy)| Stream {
-            seed: hash(key.as_str().as_bytes()),
-            origin: *origin,
-            viewers,
-            carriers,
-            allowed: None,
-            replicas: policy.placement.min_replicas,
-            consolidate_below: policy.tail.consolidate_below_viewers.into(),
-            cold: cold(policy, viewers),
-        })
-        .collect();
+    let streams: Vec<Stream<'_>> = asked.iter().map(stream).collect();
     let rtt_ms = relay::round_trips(&nodes);
     let ground = Ground {
         nodes: &priced,
@@ -90,13 +73,7 @@ pub(super) fn homes(
         starts: &starts,
         offers: &offers,
     };
-    let policy = policies.default_policy();
-    let terms = Terms {
-        hops: policy.weights.hops,
-        rtt_ms: policy.weights.rtt_ms,
-        deadband: policy.motion.deadband,
-        ..Terms::default()
-    };
+    let terms = terms(policies.default_policy());
     let laid = paths.lay(&ground, &streams, &terms);
     let home = |laid: &crate::plan::paths::Laid| {
         let mut open: Vec<u16> = laid
@@ -112,6 +89,48 @@ pub(super) fn homes(
     homes
         .map(|((key, ..), laid)| ((*key).clone(), home(laid)))
         .collect()
+}
+
+/// A stream, its origin, its viewers by region, who carries it, and the policy that holds for it.
+type Asked<'a> = (
+    &'a StreamKey,
+    u32,
+    Vec<(u32, f32)>,
+    &'a Vec<u32>,
+    Arc<Policy>,
+);
+
+fn stream<'a>((key, origin, viewers, carriers, policy): &'a Asked<'_>) -> Stream<'a> {
+    Stream {
+        seed: hash(key.as_str().as_bytes()),
+        origin: *origin,
+        viewers,
+        carriers,
+        allowed: None,
+        replicas: policy.placement.min_replicas,
+        consolidate_below: policy.tail.consolidate_below_viewers.into(),
+        cold: cold(policy, viewers),
+    }
+}
+
+/// The nodes with the plan's prices; `edge_at` says which of them the plan's edges are.
+fn priced(nodes: &[&NodeView], planned: &Planned, edge_at: &[Option<u32>]) -> Vec<Node> {
+    let mut priced = relay::nodes(nodes);
+    for (at, quote) in edge_at.iter().zip(&planned.quotes) {
+        if let Some(at) = at {
+            priced[*at as usize].price = quote.money + quote.scarcity;
+        }
+    }
+    priced
+}
+
+fn terms(policy: &Policy) -> Terms {
+    Terms {
+        hops: policy.weights.hops,
+        rtt_ms: policy.weights.rtt_ms,
+        deadband: policy.motion.deadband,
+        ..Terms::default()
+    }
 }
 
 /// The plan's ways as offers of nodes, by region.
