@@ -1,7 +1,10 @@
 //! Redirects: decisions a second on one core in process, and rate and delay over HTTP keep-alive.
 //!
-//! In process: address look-up in the country database, decision, token signature, text of the `Location`; random IPv4
-//! addresses, 10,000 streams. The floor beside it is the signature alone.
+//! In process: address look-up in the country database, decision, token signature, text of the
+//! `Location`; random IPv4 addresses, 10,000 streams, twenty policies beside the default, a market
+//! with a price of each edge and the 32 nearest edges of each of 1,000 regions. The floor beside it
+//! is the signature alone. Over HTTP a real scheduler under the same policies has a core, and a
+//! client of bare sockets the other.
 
 // The cluster is the integration tests' own; this uses a part of it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
@@ -10,7 +13,12 @@
 mod cluster_of_processes {
     pub mod harness;
 }
+#[path = "rig/asker.rs"]
+mod asker;
+#[path = "rig/process.rs"]
+mod process;
 
+use ::cluster::region::Region;
 use ::cluster::{
     config::Secret,
     node::{Capacity, Node, NodeId, Place, Role},
@@ -19,28 +27,34 @@ use ::cluster::{
     stream::{StreamKey, StreamRecord},
     token::{self, Gate},
 };
-use cluster_of_processes::harness::{Cluster, clips, ffmpeg};
-use hdrhistogram::Histogram;
+use cluster_of_processes::harness::{Cluster, clips, ffmpeg, weir_says};
 use scheduler::{
     collect::registry::Registry,
     geo::{self, Geo},
+    market::{Market, Quote, Reach},
     meter::Meter,
+    policy::{Policies, file},
     redirect::{Redirector, Request, address::Proxies},
-    snapshot::mix,
+    snapshot::{Snapshot, mix},
     sticky::Sticky,
 };
 use std::{
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
-use transport::{clock::Clock, http::Client};
+use transport::clock::Clock;
 
 const STREAMS: usize = 10_000;
 /// What one origin may report; more streams come from more origins.
 const PER_ORIGIN: usize = 2_000;
+const REGIONS: usize = 1_000;
+/// Edges that the planner names for a region.
+const REACH: usize = 32;
+/// Beside the default and one that often fits.
+const POLICIES: usize = 19;
 const ROUNDS: u64 = 5;
 const PER_ROUND: u64 = 100_000;
 
@@ -58,17 +72,35 @@ fn main() {
     for edges in [3, 30, 100, 500] {
         in_process(edges, databases.clone());
     }
+    over_http();
+}
+
+/// A client on core 1 beside a scheduler on core 0; the cluster's other processes, which have
+/// little to do, stand by the client.
+fn over_http() {
+    process::pin(&[1]);
     // Each redirect counts as a viewer on the way, so edges with limits would soon be full.
     let cluster = Cluster::with(3, "capacity = { egress_mbps = 0, viewers = 0 }");
+    let folder = tempfile::tempdir().expect("a folder");
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(&policy, policy_file()).expect("the disk has room");
+    let policy = policy.to_str().expect("a path of plain letters");
+    let admin = format!("http://{}", cluster.scheduler_admin);
+    weir_says(&["policy", "apply", policy, "--admin", &admin]);
     let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
     cluster.wait_on_air("live/show");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let scheduler = cluster.node("scheduler");
+    process::move_to(scheduler.pid(), 0);
     for connections in [1, 16, 64] {
-        runtime.block_on(over_http(&cluster.scheduler, connections));
+        let ask = |a_second| asker::ask(&cluster.scheduler, connections, a_second);
+        let full = ask(None);
+        println!("over HTTP, {connections:>3} connections: {full}");
+        println!(
+            "      at half of that rate: {}",
+            ask(Some(full.a_second / 2.0))
+        );
     }
+    println!("scheduler: {} kB resident", scheduler.memory() / 1000);
 }
 
 fn in_process(edges: usize, databases: Vec<std::path::PathBuf>) {
@@ -96,8 +128,10 @@ fn in_process(edges: usize, databases: Vec<std::path::PathBuf>) {
         );
     });
     println!(
-        "{edges:>5} edges: {rate:>9.0} decisions/s, {:.1} times the time of the signature alone",
-        signing / rate
+        "{edges:>5} edges: {rate:>9.0} decisions/s, {:.1} times the time of the signature alone, \
+         {} kB resident",
+        signing / rate,
+        process::resident(std::process::id()) / 1000
     );
 }
 
@@ -141,18 +175,87 @@ fn redirector(edges: usize, databases: Vec<std::path::PathBuf>) -> Redirector {
         databases,
         ..Default::default()
     };
+    let geo = Geo::load(geo, &Place::default()).expect("the database opens");
+    let policies: Policies = file::parse(&policy_file()).expect("a valid file");
+    registry.obey(Arc::new(policies));
+    let clock = Clock::system();
+    let now_ms = clock.unix_ms();
+    let market = market(&registry.snapshot(now_ms), &geo, now_ms);
+    registry.trade(Arc::new(market));
     let secret = Secret::new("a secret of the benchmarks");
     Redirector {
-        snapshot: Arc::new(arc_swap::ArcSwap::from_pointee(registry.snapshot(0))),
-        geo: Arc::new(Geo::load(geo, &Place::default()).expect("the database opens")),
+        snapshot: Arc::new(arc_swap::ArcSwap::from_pointee(registry.snapshot(now_ms))),
+        geo: Arc::new(geo),
         gate: Gate::load(&token::Config::default(), &secret).expect("long enough"),
         sticky: Sticky::new(Duration::from_secs(300)),
         proxies: Proxies::default(),
         meter: Meter::register(&mut Default::default()),
         diary: scheduler::diary::Diary::new(100),
         outside: Arc::new(cluster::waiting::Outside::new(Duration::from_secs(60))),
-        clock: Clock::system(),
+        clock,
     }
+}
+
+/// A price of each edge, and the nearest edges of the regions that addresses are in, filled up to a
+/// thousand with made ones.
+fn market(snapshot: &Snapshot, geo: &Geo, made_ms: u64) -> Market {
+    let mut market = Market {
+        made_ms,
+        ..Market::default()
+    };
+    let edges: Vec<_> = snapshot.nodes.iter().filter(|view| view.is_edge).collect();
+    for view in &edges {
+        let quote = Quote {
+            money: 0.4 + 1.2 * (mix(view.seed) % 1_000) as f64 / 1e3,
+            planned_bps: 1e9,
+            usd_per_mbps: 1.0,
+            ..Quote::default()
+        };
+        market.quotes.insert(view.number, quote);
+    }
+    let address = |n: u64| IpAddr::V4(Ipv4Addr::from(mix(n) as u32));
+    let known = (0..PER_ROUND).map(|n| geo.locate(address(n)).region);
+    let made = (0..).map(|n| Region::named(&format!("made-{n}")));
+    for region in known.chain(made) {
+        if market.reaches.len() >= REGIONS {
+            break;
+        }
+        market.reaches.entry(region).or_insert_with(|| {
+            let centre = geo.centre(region).unit();
+            let mut near: Vec<_> = edges.iter().map(|it| (it.unit.km_to(centre), it)).collect();
+            near.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let near = near.iter().take(REACH);
+            near.map(|(km, view)| reach(*km, view)).collect()
+        });
+    }
+    market
+}
+
+fn reach(km: f32, view: &scheduler::snapshot::NodeView) -> Reach {
+    Reach {
+        number: view.number,
+        rtt_ms: Some(scheduler::plan::cost::prior_rtt_ms(km)),
+    }
+}
+
+/// A default and twenty policies by label, stream, region and tenant, most of which fit nobody.
+fn policy_file() -> String {
+    let mut text = String::from("version = 1\n[policy.default]\nexplore = 0.01\n");
+    for n in 0..POLICIES {
+        let selector = match n % 4 {
+            0 => format!("label = \"tier=vip-{n}\""),
+            1 => format!("stream = [\"live/show-{n}_*\", \"news/*-{n}\"]"),
+            2 => format!("region = [\"US-*\", \"made-{n}\"], tenant = \"tenant-{n}\""),
+            _ => format!("tenant = \"party-{n}\""),
+        };
+        text += &format!(
+            "[policy.p{n}]\nselector = {{ {selector} }}\npriority = {n}\n\
+             rtt = {{ max_extra_vs_nearest_ms = 30 }}\n"
+        );
+    }
+    // The busiest of them: all streams whose number ends in 7, and a list of edges to avoid.
+    text + "[policy.sevens]\nselector = { stream = \"live/stream-*7\" }\n\
+            placement = { deny = [\"edge-old-*\", \"*-spare\"], max_price = 3.0 }\n"
 }
 
 fn node(id: &str, role: Role, lat: f64, lon: f64) -> Node {
@@ -188,44 +291,4 @@ fn record(number: usize, origin: &NodeId) -> StreamRecord {
         peak_bps: 0,
         publisher: String::new(),
     }
-}
-
-/// Client and scheduler share the machine, so the rate is that of both together.
-async fn over_http(scheduler: &str, connections: usize) {
-    let delays = Arc::new(Mutex::new(
-        Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("valid bounds"),
-    ));
-    let start = Instant::now();
-    let mut clients = tokio::task::JoinSet::new();
-    for number in 0..connections as u64 {
-        let (delays, scheduler) = (delays.clone(), scheduler.to_string());
-        clients.spawn(async move {
-            let client = Client::new();
-            let mut own = Vec::new();
-            for n in 0.. {
-                if start.elapsed() > Duration::from_secs(5) {
-                    break;
-                }
-                let ip = Ipv4Addr::from(mix(number << 32 | n) as u32);
-                let asked = Instant::now();
-                let answer = client
-                    .get(&format!("http://{scheduler}/live/show.flv?ip={ip}"))
-                    .await;
-                assert_eq!(answer.expect("an answer").status().as_u16(), 302);
-                own.push(asked.elapsed().as_micros() as u64);
-            }
-            let mut all = delays.lock().expect("nobody panics while holding it");
-            own.into_iter().for_each(|us| all.saturating_record(us));
-        });
-    }
-    while let Some(client) = clients.join_next().await {
-        client.expect("no client fails");
-    }
-    let all = delays.lock().expect("nobody panics while holding it");
-    println!(
-        "over HTTP, {connections:>3} connections: {:>7.0} redirects/s, p50 {:.2} ms, p99 {:.2} ms",
-        all.len() as f64 / start.elapsed().as_secs_f64(),
-        all.value_at_quantile(0.5) as f64 / 1e3,
-        all.value_at_quantile(0.99) as f64 / 1e3,
-    );
 }

@@ -46,6 +46,7 @@ const LONG_FUNCTIONS: &[&str] = &[];
 const SECOND_VERSIONS: &[&str] = &[
     "base64",    // jsonwebtoken, in tests only
     "rand",      // linfa
+    "strsim",    // clarabel, in benchmarks only
     "thiserror", // mp4-atom, linfa
 ];
 

@@ -11,6 +11,19 @@ pub fn pin(cores: &[usize]) {
     sched_setaffinity(None, &set).expect("the cores exist");
 }
 
+/// Keeps all threads of a running process, and those that they start, on one core.
+pub fn move_to(pid: u32, core: usize) {
+    let mut set = CpuSet::new();
+    set.set(core);
+    for task in fs::read_dir(format!("/proc/{pid}/task")).expect("it runs") {
+        let id = task
+            .ok()
+            .and_then(|task| task.file_name().to_str()?.parse().ok());
+        let id = id.and_then(rustix::thread::Pid::from_raw);
+        sched_setaffinity(id, &set).expect("the core exists");
+    }
+}
+
 /// User and system time of a process so far, in ticks of 10 ms (fields 14 and 15).
 ///
 /// Linux scales both so that their sum is the exact time on a core; without `IRQ_TIME_ACCOUNTING` that holds the
