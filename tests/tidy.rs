@@ -17,6 +17,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("edge", &["cluster", "media", "relay", "transport"]),
     ("models", &[]),
     ("scheduler", &["cluster", "models", "transport"]),
+    ("simulations", &["cluster", "models", "scheduler"]),
 ];
 
 /// Dependencies that only these crates know.

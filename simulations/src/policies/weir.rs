@@ -1,0 +1,268 @@
+//! Sans-IO: the production planner in virtual time: views of a world go in, its plans' shares come
+//! out.
+//!
+//! Views are what the scheduler's planner would see: demand and bills of the slots that are over,
+//! the forecast for the slot that begins, edges that are alive. Levels are found at the start of
+//! each day. Everything that decides is [`scheduler::plan`]'s.
+
+use std::sync::Arc;
+
+use cluster::node::NodeId;
+use cluster::region::Region;
+use scheduler::plan::billing::{Bill, SLOT_S, Tariff};
+use scheduler::plan::cost;
+use scheduler::plan::levels::{self, Levels, levels, scenarios};
+use scheduler::plan::trade::{self, Planned, trade, unit_usd};
+use scheduler::plan::view::{Demand, Edge, Outlook, Path, View};
+use scheduler::policy::Policies;
+
+use crate::run::{Known, Rule};
+use crate::world::World;
+
+/// What is expected of demand.
+pub trait Foresight: Send + Sync {
+    /// How a region's demand is expected to change into a slot, from what was known before it.
+    fn outlook(&self, slot: usize, region: usize) -> Outlook;
+}
+
+/// Nothing is expected: demand stays as it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl Foresight for Nothing {
+    fn outlook(&self, _: usize, _: usize) -> Outlook {
+        Outlook::STEADY
+    }
+}
+
+/// The production planner.
+pub struct Weir {
+    name: String,
+    policies: Arc<Policies>,
+    foresight: Arc<dyn Foresight>,
+    tariffs: Vec<Tariff>,
+    /// By edge of the world.
+    bills: Vec<Arc<Bill>>,
+    /// By edge of the world, the level that it is to be billed at, once one was found.
+    goals: Vec<Option<f64>>,
+    view: View,
+    /// The view's edges as edges of the world.
+    edges: Vec<usize>,
+    planned: Option<Planned>,
+    levels: Option<Levels>,
+    day: Option<i64>,
+    slots_a_bill: usize,
+    /// What was carried in the billing slot that is not over, Mbit/s summed over slots.
+    carried: Vec<f64>,
+    /// Slots that are in it.
+    since: usize,
+}
+
+impl Weir {
+    /// For a world with these prices.
+    pub fn new(
+        world: &World,
+        tariffs: &[Tariff],
+        policies: Arc<Policies>,
+        foresight: Arc<dyn Foresight>,
+    ) -> Self {
+        let slots_a_bill = (SLOT_S / world.time.step_s).max(1) as usize;
+        let slots = world.time.billed().len() / slots_a_bill;
+        Self {
+            name: "weir".to_owned(),
+            policies,
+            foresight,
+            tariffs: tariffs.to_vec(),
+            bills: (0..world.edges.len())
+                .map(|_| Arc::new(Bill::new(0, slots)))
+                .collect(),
+            goals: vec![None; world.edges.len()],
+            view: View {
+                demands: demands(world),
+                ..View::default()
+            },
+            edges: Vec::new(),
+            planned: None,
+            levels: None,
+            day: None,
+            slots_a_bill,
+            carried: vec![0.0; world.edges.len()],
+            since: 0,
+        }
+    }
+
+    /// The same under another name, to tell two of them apart.
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Looks at the edges that are alive.
+    fn look(&mut self, known: &Known<'_>) {
+        let world = known.world;
+        let alive = (0..world.edges.len()).filter(|edge| known.up[*edge]);
+        let edges: Vec<usize> = alive.collect();
+        if edges == self.edges {
+            return;
+        }
+        let edge = |at: &usize| Edge {
+            id: node(&world.edges[*at].name, *at),
+            country: world.metros[world.edges[*at].metro].country.clone(),
+            capacity_bps: world.edges[*at].capacity_mbps * 1e6,
+            weight: world.edges[*at].capacity_mbps,
+            metro: world.metros[world.edges[*at].metro].name.clone(),
+            tariff: self.tariffs[*at],
+            bill: self.bills[*at].clone(),
+            goal_bps: 0.0,
+        };
+        self.view.edges = edges.iter().map(edge).collect();
+        for (region, demand) in self.view.demands.iter_mut().enumerate() {
+            let path = |path: &crate::world::Path| {
+                let edge = edges.iter().position(|at| *at == path.edge as usize)?;
+                Some(Path {
+                    edge,
+                    rtt_ms: path.rtt_ms as f32,
+                    measured: true,
+                })
+            };
+            demand.paths = world.paths(region).iter().filter_map(path).collect();
+        }
+        self.edges = edges;
+        self.planned = None;
+    }
+
+    /// Finds levels at the start of a day, and when an edge has none.
+    fn aim(&mut self, known: &Known<'_>) {
+        let day = Some(self.view.at_s.div_euclid(DAY_S));
+        let all_known = self.edges.iter().all(|edge| self.goals[*edge].is_some());
+        if self.day != day || !all_known {
+            self.day = day;
+            self.set_goals(known);
+        }
+        for (edge, at) in self.view.edges.iter_mut().zip(&self.edges) {
+            edge.goal_bps = self.goals[*at].unwrap_or(0.0);
+        }
+    }
+
+    fn set_goals(&mut self, known: &Known<'_>) {
+        let world = known.world;
+        let day = world.time.day();
+        let from = known.slot.saturating_sub(DAYS * day);
+        let of = |region: usize| {
+            let bps = |slot: usize| world.demand(slot)[region] * 1e6;
+            (from..known.slot).map(bps).collect()
+        };
+        let history: Vec<Vec<f32>> = (0..world.regions.len()).map(of).collect();
+        if known.slot - from < day {
+            self.edges.iter().for_each(|at| self.goals[*at] = Some(0.0));
+            return;
+        }
+        let scenarios = scenarios(&history, day, FADING);
+        let problem = trade::problem(&self.view, &self.policies);
+        let policy = self.policies.default_policy();
+        let (knobs, unit) = (trade::knobs(policy), unit_usd(&self.view));
+        let edge = |edge: &Edge| {
+            let limit = edge.capacity_bps * policy.headroom.util_max;
+            levels::Edge::new(&edge.tariff, &edge.bill, edge.goal_bps, unit, limit)
+        };
+        let edges: Vec<levels::Edge> = self.view.edges.iter().map(edge).collect();
+        let paths = (&*problem.starts, &*problem.offers);
+        let found = levels(&scenarios, paths, &edges, &knobs, self.levels.as_ref());
+        for (at, level) in self.edges.iter().zip(&found.levels) {
+            self.goals[*at] = Some(*level);
+        }
+        self.levels = Some(found);
+    }
+
+    /// Writes the plan's shares to the world's paths.
+    fn share(&self, known: &Known<'_>, shares: &mut [f64]) {
+        let Some(planned) = &self.planned else {
+            return;
+        };
+        for region in 0..known.world.regions.len() {
+            let range = known.world.range(region);
+            for way in planned.of(region) {
+                let edge = self.edges[way.edge as usize] as u32;
+                let mut paths = known.world.paths[range.clone()].iter();
+                if let Some(at) = paths.position(|path| path.edge == edge) {
+                    shares[range.start + at] += way.share;
+                }
+            }
+        }
+    }
+}
+
+impl Rule for Weir {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn split(&mut self, known: &Known<'_>, shares: &mut [f64]) {
+        self.look(known);
+        self.view.at_s = known.world.time.second(known.slot);
+        let demands = self.view.demands.iter_mut().zip(known.demand());
+        for (region, (demand, mbps)) in demands.enumerate() {
+            demand.now_bps = f64::from(*mbps) * 1e6;
+            demand.outlook = self.foresight.outlook(known.slot, region);
+        }
+        self.aim(known);
+        self.planned = Some(trade(&self.view, &self.policies, self.planned.as_ref()));
+        self.share(known, shares);
+    }
+
+    fn carried(&mut self, _: usize, loads: &[f64]) {
+        for (carried, load) in self.carried.iter_mut().zip(loads) {
+            *carried += load;
+        }
+        let entered = self.bills.first().map_or(0, |bill| bill.elapsed());
+        self.since += 1;
+        if self.since < self.slots_a_bill {
+            return;
+        }
+        self.since = 0;
+        // A bill that nobody else holds is entered into where it is.
+        let none = Arc::new(Bill::new(0, 1));
+        for edge in &mut self.view.edges {
+            edge.bill = none.clone();
+        }
+        for (bill, carried) in self.bills.iter_mut().zip(&mut self.carried) {
+            let mean_bps = *carried * 1e6 / self.slots_a_bill as f64;
+            Arc::make_mut(bill).push(entered as i64, mean_bps);
+            *carried = 0.0;
+        }
+        for (edge, at) in self.view.edges.iter_mut().zip(&self.edges) {
+            edge.bill = self.bills[*at].clone();
+        }
+    }
+
+    fn full_at(&self) -> Option<f64> {
+        Some(cost::full_at(self.policies.default_policy()))
+    }
+}
+
+/// What regions ask for, before anything is known of it.
+fn demands(world: &World) -> Vec<Demand> {
+    let mut names = std::collections::HashSet::new();
+    let demand = |(at, region): (usize, &crate::world::Region)| {
+        let own = Region::parse(&region.name).filter(|name| names.insert(*name));
+        Demand {
+            region: own.unwrap_or_else(|| Region::named(&format!("region-{at}"))),
+            now_bps: 0.0,
+            outlook: Outlook::STEADY,
+            paths: Vec::new(),
+        }
+    };
+    world.regions.iter().enumerate().map(demand).collect()
+}
+
+/// An edge's name, when a node can have it, so that policies can name it.
+fn node(name: &str, at: usize) -> NodeId {
+    let numbered = || NodeId::parse(&format!("edge-{at}")).expect("the name is plain and short");
+    NodeId::parse(name).unwrap_or_else(|_| numbered())
+}
+
+/// Days that levels are found from, and what a day counts against the one after it: as the planner
+/// has them.
+const DAYS: usize = 14;
+const FADING: f64 = 0.9;
+const DAY_S: i64 = 86_400;
