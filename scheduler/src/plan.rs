@@ -6,6 +6,7 @@
 
 pub mod billing;
 pub mod cost;
+pub mod goals;
 pub mod levels;
 pub mod paths;
 pub mod relay;

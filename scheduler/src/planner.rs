@@ -27,6 +27,7 @@ use crate::forecast::Outlook;
 use crate::geo::Geo;
 use crate::history::History;
 use crate::market::{Market, Quote, Reach};
+use crate::plan::goals::{Goals, Shortage};
 use crate::plan::paths::Paths;
 use crate::plan::trade::{Planned, trade};
 use crate::plan::view::View;
@@ -35,10 +36,8 @@ use crate::policy::shelf::Shelf;
 use crate::price::Prices;
 use crate::snapshot::Snapshot;
 use accounts::Accounts;
-use goals::Goals;
 
 pub use accounts::Account;
-pub use goals::Shortage;
 
 /// Makes plans for a scheduler.
 pub struct Planner {
@@ -211,8 +210,8 @@ impl Planner {
             waiting: &self.history.outside().by_region(now_ms),
         };
         let (mut view, numbers, accounts) = survey.view(&kept.accounts, at_s);
-        let goals = &mut kept.goals;
-        goals.follow(&self.history, &mut view, &snapshot.policies);
+        let policies = &snapshot.policies;
+        goals::follow(&mut kept.goals, &self.history, &mut view, policies);
         let before = self.latest.load();
         let same = same_edges(&before.view, &view);
         let planned = trade(&view, &snapshot.policies, same.then_some(&*before.planned));
@@ -249,7 +248,7 @@ impl Planner {
         let (active, theirs) = (&latest.planned.figures, &planned.figures);
         // Its first plan moves what the active one would not have: that is a start, not motion.
         if known.is_some() {
-            self.shelf.compare(&candidate, active.into(), theirs.into());
+            self.shelf.compare(&candidate, *active, *theirs);
         }
         *shadowed = Some((candidate, planned));
     }

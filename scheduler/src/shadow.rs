@@ -9,37 +9,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::trade;
-
-/// What one plan of one slot comes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Figures {
-    /// Money at the margin, in USD a month.
-    pub usd_per_month: f64,
-    /// Median round-trip time of the demand, in milliseconds.
-    pub rtt_ms_p50: f64,
-    /// Its 95th percentile.
-    pub rtt_ms_p95: f64,
-    /// Mean round-trip time above that to the nearest edge, in milliseconds.
-    pub extra_rtt_ms: f64,
-    /// Load above limits, in bits per second.
-    pub overload_bps: f64,
-    /// Share of the demand that goes elsewhere than by the plan before.
-    pub moved_share: f64,
-}
-
-impl From<&trade::Figures> for Figures {
-    fn from(of: &trade::Figures) -> Self {
-        Self {
-            usd_per_month: of.usd_per_month,
-            rtt_ms_p50: of.rtt_p50_ms,
-            rtt_ms_p95: of.rtt_p95_ms,
-            extra_rtt_ms: of.extra_rtt_ms,
-            overload_bps: of.overload_bps,
-            moved_share: of.moved,
-        }
-    }
-}
+use crate::plan::trade::Figures;
 
 /// A figure as it is told: what it is called, its unit and factor, and how it is read.
 struct Told {
@@ -55,11 +25,11 @@ struct Told {
 #[rustfmt::skip]
 const TOLD: [Told; 6] = [
     Told { key: "usd_per_month", name: "cost", unit: "USD/month", per_unit: 1.0, relative: true, read: |f| f.usd_per_month },
-    Told { key: "rtt_ms_p50", name: "RTT p50", unit: "ms", per_unit: 1.0, relative: false, read: |f| f.rtt_ms_p50 },
-    Told { key: "rtt_ms_p95", name: "RTT p95", unit: "ms", per_unit: 1.0, relative: false, read: |f| f.rtt_ms_p95 },
+    Told { key: "rtt_p50_ms", name: "RTT p50", unit: "ms", per_unit: 1.0, relative: false, read: |f| f.rtt_p50_ms },
+    Told { key: "rtt_p95_ms", name: "RTT p95", unit: "ms", per_unit: 1.0, relative: false, read: |f| f.rtt_p95_ms },
     Told { key: "extra_rtt_ms", name: "RTT over nearest", unit: "ms", per_unit: 1.0, relative: false, read: |f| f.extra_rtt_ms },
     Told { key: "overload_bps", name: "overload", unit: "Mbit/s", per_unit: 1e6, relative: false, read: |f| f.overload_bps },
-    Told { key: "moved_share", name: "moved viewers", unit: "%", per_unit: 0.01, relative: false, read: |f| f.moved_share },
+    Told { key: "moved", name: "moved viewers", unit: "%", per_unit: 0.01, relative: false, read: |f| f.moved },
 ];
 
 /// Slots compared: a day of 30 s. Of a longer comparison the newest day counts.
@@ -295,7 +265,7 @@ mod tests {
     fn figures(usd: f64, rtt: f64) -> Figures {
         Figures {
             usd_per_month: usd,
-            rtt_ms_p50: rtt,
+            rtt_p50_ms: rtt,
             ..Figures::default()
         }
     }

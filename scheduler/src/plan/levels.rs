@@ -365,11 +365,15 @@ pub struct Shortage {
     pub short_bps: f64,
 }
 
-/// The metros that could not lose their strongest edge under this demand; `metros` is by edge.
-pub fn audit(problem: &Problem, metros: &[u32]) -> Vec<Shortage> {
+/// The metros that could not lose their strongest edge under this demand; `metros` is by edge, none
+/// for what stands in no metro, which is not thought to fail.
+pub fn audit(problem: &Problem, metros: &[Option<u32>]) -> Vec<Shortage> {
     let mut strongest = std::collections::BTreeMap::<u32, usize>::new();
     for (edge, metro) in metros.iter().enumerate().take(problem.supplies.len()) {
-        let best = strongest.entry(*metro).or_insert(edge);
+        let Some(metro) = *metro else {
+            continue;
+        };
+        let best = strongest.entry(metro).or_insert(edge);
         if problem.supplies[edge].limit > problem.supplies[*best].limit {
             *best = edge;
         }

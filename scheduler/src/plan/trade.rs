@@ -5,6 +5,8 @@
 //! is in force unless that would break a limit or something better is worth the change, and then
 //! prices move by steps.
 
+use serde::{Deserialize, Serialize};
+
 use crate::policy::{Credit, Policies, Policy, Subject};
 
 use super::billing::BillingModel;
@@ -55,7 +57,7 @@ pub struct Way {
 }
 
 /// What a plan costs and how good it is, to compare plans by.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// USD a month, were this load what is billed.
     pub usd_per_month: f64,
@@ -86,13 +88,15 @@ pub fn trade(view: &View, policies: &Policies, before: Option<&Planned>) -> Plan
     } else {
         Effort::COLD
     };
-    let found = split::concentrate(&market.problem, start.as_deref(), &effort);
+    let mut found = split::concentrate(&market.problem, start.as_deref(), &effort);
     let Some((before, held)) = known.zip(start) else {
         return market.planned(policy, &found, view.at_s, None);
     };
     let mut kept = found.clone();
     (kept.prices, kept.tau) = (held, before.tau);
     market.settle(&mut kept);
+    // Its own cost is that of weighed prices, which says nothing beside another's.
+    market.settle(&mut found);
     let broken = kept.overload > found.overload + NOTHING_BPS;
     let worth = kept.cost > found.cost + policy.motion.deadband * found.cost.abs();
     let dwells = (view.at_s - before.changed_s) as f64 >= policy.motion.dwell_s;
@@ -359,8 +363,7 @@ pub fn problem(view: &View, policies: &Policies) -> Problem {
     Stage::new(view, policies).problem
 }
 
-/// Edges that one region may use: 1.5 times as many as the best prices need, and as steering looks
-/// at.
+/// Edges that one region may use, as many as steering looks at.
 const OFFERS: usize = 16;
 
 /// Edges that a region may use however far they are: when the nearest is full or dead, there is

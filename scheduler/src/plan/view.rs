@@ -86,7 +86,7 @@ pub struct Edge {
     pub capacity_bps: f64,
     /// Its share among equals, in any unit common to all.
     pub weight: f64,
-    /// The metropolis where it stands.
+    /// The metropolis where it stands; empty for what stands in none that could fail.
     pub metro: String,
     /// Its contract.
     pub tariff: Tariff,

@@ -9,6 +9,7 @@ use transport::router::{Json, Router, State, get};
 
 use super::{Latest, Planner};
 use crate::plan::billing::BillingModel;
+use crate::plan::trade::Figures;
 
 /// The routes, `/api/v1/plan`.
 pub fn router(planner: Arc<Planner>) -> Router {
@@ -36,25 +37,6 @@ pub struct Answer {
     pub edges: Vec<Edge>,
     /// The regions that ask for something.
     pub regions: Vec<Split>,
-}
-
-/// What a plan comes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Figures {
-    /// USD a month, were this load what is billed.
-    pub usd_per_month: f64,
-    /// Round-trip time that half of the demand has at most.
-    pub rtt_p50_ms: f64,
-    /// The same of 95 %.
-    pub rtt_p95_ms: f64,
-    /// Mean round-trip time above that of each region's nearest edge.
-    pub extra_rtt_ms: f64,
-    /// Bits per second for which there is no room.
-    pub overload_bps: f64,
-    /// Share of the demand that goes elsewhere than by the plan before.
-    pub moved: f64,
-    /// How far the cost may lie above the least possible, as a share.
-    pub gap: f64,
 }
 
 /// A metro that cannot lose an edge.
@@ -128,7 +110,7 @@ async fn plan(State(planner): State<Arc<Planner>>) -> Json<Answer> {
 }
 
 impl Shortage {
-    fn new(it: &super::Shortage) -> Self {
+    fn new(it: &crate::plan::goals::Shortage) -> Self {
         Self {
             metro: it.metro.clone(),
             edge: it.edge.clone(),
@@ -146,7 +128,6 @@ impl Answer {
             accounts,
             ..
         } = latest;
-        let figures = &planned.figures;
         let finite = |bps: f64| bps.is_finite().then_some(bps);
         let edges = view.edges.iter().zip(&planned.quotes).zip(accounts.iter());
         let edges = edges.map(|((edge, quote), account)| Edge {
@@ -187,15 +168,7 @@ impl Answer {
             took_ms: latest.took.as_secs_f64() * 1e3,
             changed_s: planned.changed_s,
             tau: planned.tau,
-            figures: Figures {
-                usd_per_month: figures.usd_per_month,
-                rtt_p50_ms: figures.rtt_p50_ms,
-                rtt_p95_ms: figures.rtt_p95_ms,
-                extra_rtt_ms: figures.extra_rtt_ms,
-                overload_bps: figures.overload_bps,
-                moved: figures.moved,
-                gap: figures.gap,
-            },
+            figures: planned.figures,
             shortages: latest.shortages.iter().map(Shortage::new).collect(),
             edges: edges.collect(),
             regions: regions.collect(),

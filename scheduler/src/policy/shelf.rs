@@ -25,7 +25,8 @@ use super::file::{Fault, lines, parse};
 use super::ledger::{Action, Entry, Ledger, Signed, hash_of};
 use super::meter::Meter;
 use super::{Draw, Policies};
-use crate::shadow::{self, Comparison, Figures};
+use crate::plan::trade::Figures;
+use crate::shadow::{self, Comparison};
 use crate::snapshot::hash;
 
 pub use told::{Active, Canaried, Shadowed, Watched};

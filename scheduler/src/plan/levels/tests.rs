@@ -201,7 +201,7 @@ fn the_audit_names_the_metro_that_cannot_lose_an_edge() {
         offers: offers(&[0.1, 0.2, 0.3]),
         supplies: vec![supply(40.0), supply(30.0), supply(15.0)],
     };
-    let short = audit(&problem, &[7, 7, 9]);
+    let short = audit(&problem, &[Some(7), Some(7), Some(9)]);
     assert_eq!(short.len(), 1, "{short:?}");
     assert_eq!((short[0].metro, short[0].edge), (7, 0));
     assert!((short[0].short_bps - 5.0).abs() < 0.5, "{short:?}");

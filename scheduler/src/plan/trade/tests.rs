@@ -148,6 +148,20 @@ fn a_plan_holds_on_to_what_is_in_force_until_a_change_is_worth_it() {
 }
 
 #[test]
+fn what_is_in_force_is_compared_by_the_same_costs_as_what_is_found() {
+    let mut view = View {
+        at_s: 1_000,
+        demands: vec![demand("a", 900.0, &[10.0])],
+        edges: vec![edge("one", 1.0, 1_000.0)],
+    };
+    view.edges[0].goal_bps = 100.0 * MBPS;
+    let before = first(&view);
+    view.at_s += 3_600;
+    let same = trade(&view, &Policies::default(), Some(&before));
+    assert_eq!(same.changed_s, 1_000, "it bursts, and nothing is better");
+}
+
+#[test]
 fn regions_obey_their_own_policies() {
     let mut policy = Policy::default();
     policy.placement.deny = vec![Glob::parse("cheap").unwrap()];
