@@ -6,6 +6,8 @@
 //! Plans are the production scheduler's: nothing of it is written again here.
 
 pub mod table;
+pub mod dice;
+pub mod network;
 pub mod world;
 pub mod run;
 pub mod policies;

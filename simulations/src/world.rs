@@ -5,7 +5,9 @@
 //! come from ([`folder`] and its neighbours), and prices, of which one world may have several.
 
 pub mod folder;
+pub mod generate;
 pub mod prices;
+pub mod scenario;
 
 #[cfg(test)]
 pub(crate) mod fixture;

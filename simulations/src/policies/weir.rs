@@ -11,8 +11,8 @@ use cluster::node::NodeId;
 use cluster::region::Region;
 use scheduler::plan::billing::{Bill, SLOT_S, Tariff};
 use scheduler::plan::cost;
-use scheduler::plan::levels::{self, Levels, levels, scenarios};
-use scheduler::plan::trade::{self, Planned, trade, unit_usd};
+use scheduler::plan::goals::{Goals, PAST_DAYS, Past};
+use scheduler::plan::trade::{Planned, trade};
 use scheduler::plan::view::{Demand, Edge, Outlook, Path, View};
 use scheduler::policy::Policies;
 
@@ -43,14 +43,11 @@ pub struct Weir {
     tariffs: Vec<Tariff>,
     /// By edge of the world.
     bills: Vec<Arc<Bill>>,
-    /// By edge of the world, the level that it is to be billed at, once one was found.
-    goals: Vec<Option<f64>>,
+    goals: Goals,
     view: View,
     /// The view's edges as edges of the world.
     edges: Vec<usize>,
     planned: Option<Planned>,
-    levels: Option<Levels>,
-    day: Option<i64>,
     slots_a_bill: usize,
     /// What was carried in the billing slot that is not over, Mbit/s summed over slots.
     carried: Vec<f64>,
@@ -76,15 +73,13 @@ impl Weir {
             bills: (0..world.edges.len())
                 .map(|_| Arc::new(Bill::new(0, slots)))
                 .collect(),
-            goals: vec![None; world.edges.len()],
+            goals: Goals::default(),
             view: View {
                 demands: demands(world),
                 ..View::default()
             },
             edges: Vec::new(),
             planned: None,
-            levels: None,
-            day: None,
             slots_a_bill,
             carried: vec![0.0; world.edges.len()],
             since: 0,
@@ -131,47 +126,25 @@ impl Weir {
         self.planned = None;
     }
 
-    /// Finds levels at the start of a day, and when an edge has none.
-    fn aim(&mut self, known: &Known<'_>) {
-        let day = Some(self.view.at_s.div_euclid(DAY_S));
-        let all_known = self.edges.iter().all(|edge| self.goals[*edge].is_some());
-        if self.day != day || !all_known {
-            self.day = day;
-            self.set_goals(known);
-        }
-        for (edge, at) in self.view.edges.iter_mut().zip(&self.edges) {
-            edge.goal_bps = self.goals[*at].unwrap_or(0.0);
-        }
-    }
-
-    fn set_goals(&mut self, known: &Known<'_>) {
+    /// What regions demanded in the last days, a value a billing slot.
+    fn past(&self, known: &Known<'_>) -> Past {
         let world = known.world;
-        let day = world.time.day();
-        let from = known.slot.saturating_sub(DAYS * day);
+        let day = world.time.day() / self.slots_a_bill;
+        let slots = known.slot / self.slots_a_bill;
+        let from = slots.saturating_sub(PAST_DAYS as usize * day);
         let of = |region: usize| {
-            let bps = |slot: usize| world.demand(slot)[region] * 1e6;
-            (from..known.slot).map(bps).collect()
+            let bps = |slot: usize| {
+                let first = slot * self.slots_a_bill;
+                let slots = first..first + self.slots_a_bill;
+                let mbps: f32 = slots.map(|slot| world.demand(slot)[region]).sum();
+                mbps / self.slots_a_bill as f32 * 1e6
+            };
+            (from..slots).map(bps).collect()
         };
-        let history: Vec<Vec<f32>> = (0..world.regions.len()).map(of).collect();
-        if known.slot - from < day {
-            self.edges.iter().for_each(|at| self.goals[*at] = Some(0.0));
-            return;
+        Past {
+            demand: (0..world.regions.len()).map(of).collect(),
+            day,
         }
-        let scenarios = scenarios(&history, day, FADING);
-        let problem = trade::problem(&self.view, &self.policies);
-        let policy = self.policies.default_policy();
-        let (knobs, unit) = (trade::knobs(policy), unit_usd(&self.view));
-        let edge = |edge: &Edge| {
-            let limit = edge.capacity_bps * policy.headroom.util_max;
-            levels::Edge::new(&edge.tariff, &edge.bill, edge.goal_bps, unit, limit)
-        };
-        let edges: Vec<levels::Edge> = self.view.edges.iter().map(edge).collect();
-        let paths = (&*problem.starts, &*problem.offers);
-        let found = levels(&scenarios, paths, &edges, &knobs, self.levels.as_ref());
-        for (at, level) in self.edges.iter().zip(&found.levels) {
-            self.goals[*at] = Some(*level);
-        }
-        self.levels = Some(found);
     }
 
     /// Writes the plan's shares to the world's paths.
@@ -205,7 +178,10 @@ impl Rule for Weir {
             demand.now_bps = f64::from(*mbps) * 1e6;
             demand.outlook = self.foresight.outlook(known.slot, region);
         }
-        self.aim(known);
+        let mut goals = std::mem::take(&mut self.goals);
+        let mut view = std::mem::take(&mut self.view);
+        goals.follow(&mut view, &self.policies, DAY_S, |_| self.past(known));
+        (self.goals, self.view) = (goals, view);
         self.planned = Some(trade(&self.view, &self.policies, self.planned.as_ref()));
         self.share(known, shares);
     }
@@ -261,8 +237,4 @@ fn node(name: &str, at: usize) -> NodeId {
     NodeId::parse(name).unwrap_or_else(|_| numbered())
 }
 
-/// Days that levels are found from, and what a day counts against the one after it: as the planner
-/// has them.
-const DAYS: usize = 14;
-const FADING: f64 = 0.9;
 const DAY_S: i64 = 86_400;

@@ -1,3 +1,5 @@
+//! The engine against a pencil and against independent figures.
+
 use super::*;
 use crate::policies::nearest::{Geographic, Spill};
 use crate::world::folder;

@@ -99,19 +99,28 @@ pub fn read(folder: &File) -> Result<(World, Vec<Prices>)> {
 }
 
 /// Unix seconds of a time such as `2026-01-05T00:00:00Z`.
-fn unix_s(text: &str) -> Option<i64> {
+pub(super) fn unix_s(text: &str) -> Option<i64> {
     let time: toml::value::Datetime = text.parse().ok()?;
     let (date, time) = (time.date?, time.time?);
-    // Howard Hinnant's count of days since 1970 in the Gregorian calendar, with years from March.
+    let second = i64::from(time.second.unwrap_or(0));
+    Some(((days(date) * 24 + i64::from(time.hour)) * 60 + i64::from(time.minute)) * 60 + second)
+}
+
+/// Unix seconds at which a day such as `2026-01-05` begins.
+pub(super) fn day_s(text: &str) -> Option<i64> {
+    let day: toml::value::Datetime = text.parse().ok()?;
+    day.time.is_none().then_some(days(day.date?) * 86_400)
+}
+
+/// Days since 1970 in the Gregorian calendar (Howard Hinnant's count, with years from March).
+fn days(date: toml::value::Date) -> i64 {
     let (month, year) = (i64::from(date.month), i64::from(date.year));
     let year = if month <= 2 { year - 1 } else { year };
     let since_march = (month + 9) % 12;
     let of_year = (153 * since_march + 2) / 5 + i64::from(date.day) - 1;
-    let of_era = year.rem_euclid(400) * 365 + year.rem_euclid(400) / 4 - year.rem_euclid(400) / 100
-        + of_year;
-    let days = year.div_euclid(400) * 146_097 + of_era - 719_468;
-    let second = i64::from(time.second.unwrap_or(0));
-    Some(((days * 24 + i64::from(time.hour)) * 60 + i64::from(time.minute)) * 60 + second)
+    let of_era = year.rem_euclid(400);
+    let of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+    year.div_euclid(400) * 146_097 + of_era - 719_468
 }
 
 fn metro(row: Row<'_>) -> Result<Metro, Fault> {
