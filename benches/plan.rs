@@ -19,7 +19,7 @@ use clarabel::{
     algebra::CscMatrix,
     solver::{DefaultSettings, DefaultSolver, IPSolver, SupportedConeT},
 };
-use scheduler::plan::split::{Effort, Offer, Problem, Split, Supply, concentrate, split};
+use scheduler::plan::split::{Offer, Problem, Split, Supply, concentrate, split};
 use std::{hint::black_box, time::Instant};
 
 const OFFERS: usize = 8;
@@ -57,16 +57,16 @@ fn splits() {
     ] {
         println!("{name}");
         let world = world(1, (1000, 500), used, levels);
-        let cold = report("1000 x 500 x 8, cold", &world, None, &Effort::COLD);
+        let cold = report("1000 x 500 x 8, cold", &world, None);
         let mut dice = Dice(2);
         let mut next = world.clone();
         let moved = |demand: &mut f64| *demand *= 0.97 + 0.06 * dice.roll();
         next.demand.iter_mut().for_each(moved);
         let warm = Some(&cold.prices[..]);
-        report("1000 x 500 x 8, warm", &next, warm, &Effort::WARM);
+        report("1000 x 500 x 8, warm", &next, warm);
         if levels {
             let began = Instant::now();
-            let found = concentrate(&next, warm, &Effort::WARM);
+            let found = concentrate(&next, warm);
             println!(
                 "  the same, few edges bursting fully: {:.1} ms, {} rounds, gap {:.3} %",
                 began.elapsed().as_secs_f64() * 1e3,
@@ -146,12 +146,12 @@ fn world(seed: u64, (regions, edges): (usize, usize), used: f64, levels: bool) -
     problem
 }
 
-fn report(name: &str, problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> Split {
+fn report(name: &str, problem: &Problem, start: Option<&[f64]>) -> Split {
     let mut times = Vec::new();
     let mut found = Split::default();
     for _ in 0..REPEATS {
         let began = Instant::now();
-        found = black_box(split(black_box(problem), start, effort));
+        found = black_box(split(black_box(problem), start));
         times.push(began.elapsed());
     }
     times.sort();
@@ -169,7 +169,7 @@ fn report(name: &str, problem: &Problem, start: Option<&[f64]>, effort: &Effort)
 const REPEATS: usize = 9;
 
 fn beside_exact(problem: &Problem) {
-    let found = report("200 x 80 x 8, cold", problem, None, &Effort::COLD);
+    let found = report("200 x 80 x 8, cold", problem, None);
     let began = Instant::now();
     let exact = exact(problem);
     println!(

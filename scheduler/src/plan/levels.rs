@@ -10,7 +10,7 @@
 //! Not here: bills ([`super::billing`]), where demand comes from, and which edges a region may use.
 
 use super::billing::{Bill, BillingModel, Tariff};
-use super::split::{Effort, Offer, Problem, Supply, shares, split};
+use super::split::{Offer, Problem, Supply, shares, split};
 
 mod scenarios;
 
@@ -378,12 +378,12 @@ pub fn audit(problem: &Problem, metros: &[Option<u32>]) -> Vec<Shortage> {
             *best = edge;
         }
     }
-    let whole = split(problem, None, &Effort::COLD);
+    let whole = split(problem, None);
     let mut without = problem.clone();
     let mut short = Vec::new();
     for (metro, edge) in strongest {
         let limit = std::mem::replace(&mut without.supplies[edge].limit, 0.0);
-        let left = split(&without, Some(&whole.prices), &Effort::WARM);
+        let left = split(&without, Some(&whole.prices));
         without.supplies[edge].limit = limit;
         if left.overload > whole.overload * (1.0 + NOISE) {
             short.push(Shortage {

@@ -2,13 +2,16 @@
 //!
 //! A region splits over its offers by a soft minimum of cost and price; a price rises where more
 //! comes than an edge has to spare, and falls where less does. The prices are the dual variables
-//! of a linear program, so every round also yields a lower bound of what any split can cost.
+//! of a linear program: `flow` solves it exactly, which also yields a lower bound of what any
+//! split can cost, and `ascent` finds the prices near it at which regions choose softly.
 //! The same input gives the same bytes on any machine: sums in the order of the input, `exp` and
 //! `ln` from `libm`. Not here: where demand, costs and limits come from, and single streams.
 
 mod ascent;
+mod flow;
 
 use ascent::{Ascent, Progress};
+use flow::Flow;
 
 /// What an edge can carry: free up to `level`, at `beyond` a bit above it, never above `limit`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,41 +82,6 @@ impl Split {
     }
 }
 
-/// How long to look, and how sharply the regions choose: temperatures, in cost units.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Effort {
-    /// The most times the prices are moved.
-    pub rounds: u32,
-    /// To begin with: about what prices are off by.
-    pub hot: f64,
-    /// From here on downwards a split counts.
-    pub cool: f64,
-    /// The lowest.
-    pub cold: f64,
-    /// What remains of a temperature after a round.
-    pub cooling: f64,
-    /// The gap at which to stop.
-    pub gap: f64,
-}
-
-impl Effort {
-    /// Without prices to start from.
-    pub const COLD: Self = Self {
-        rounds: 200,
-        hot: 2.0,
-        cool: 0.02,
-        cold: 0.002,
-        cooling: 0.7,
-        gap: 0.003,
-    };
-    /// From the prices of a moment ago.
-    pub const WARM: Self = Self {
-        rounds: 60,
-        hot: 0.02,
-        ..Self::COLD
-    };
-}
-
 /// The shares of one region's offers at these prices, in proportion to
 /// `weight * exp(-(cost + price) / tau)`; all 0 when no offer is usable.
 pub fn shares(offers: &[Offer], prices: &[f64], supplies: &[Supply], tau: f64, into: &mut [f64]) {
@@ -180,68 +148,47 @@ const LARGEST: f64 = 1e30;
 
 /// Finds prices at which the regions' own choice is a nearly best split.
 ///
-/// `start` are prices by edge found for a similar problem before; where they do not lead to a close
-/// split, the search begins once more without them.
-pub fn split(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> Split {
-    let (found, close) = ascend(problem, start, effort);
-    if close || start.is_none() {
-        return found;
-    }
-    let anew = Effort {
-        rounds: Effort::COLD.rounds.max(effort.rounds),
-        hot: Effort::COLD.hot.max(effort.hot),
-        ..*effort
-    };
-    let (again, _) = ascend(problem, None, &anew);
-    if (again.overload, again.cost) < (found.overload, found.cost) {
-        again
-    } else {
-        found
-    }
+/// `start` are prices by edge found for a similar problem before: they shorten the way.
+pub fn split(problem: &Problem, start: Option<&[f64]>) -> Split {
+    let ascent = Ascent::new(problem);
+    let flow = ascent.flow(start);
+    soften(ascent, &flow)
 }
 
-/// The best split found, and whether it is good enough.
-fn ascend(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> (Split, bool) {
-    let cold = effort.cold.max(f64::EPSILON);
-    let cool = effort.cool.max(cold);
-    let mut tau = effort.hot.max(cool);
-    let mut ascent = Ascent::new(problem, start);
-    ascent.choose(tau);
-    while ascent.best.rounds < effort.rounds && !(tau <= cool && ascent.is_close(effort.gap)) {
-        let progress = ascent.climb(tau);
-        if tau > cold && progress != Progress::Part {
-            let hot = tau > cool;
-            tau = (tau * effort.cooling).max(cold);
-            if hot && tau <= cool {
-                ascent.forget();
+/// From the prices of a cheapest flow to those at which the regions' soft choice is nearly it: as
+/// soft as the gap lets it be.
+fn soften(mut ascent: Ascent<'_>, flow: &Flow) -> Split {
+    let mut tau = (SOFT * ascent.bit_cost(flow)).clamp(COLDEST, WARMEST);
+    ascent.start(flow, tau);
+    loop {
+        for _ in 0..STEPS {
+            if ascent.climb(tau) != Progress::Part {
+                break;
             }
-            ascent.choose(tau);
-        } else if progress == Progress::None {
-            break;
         }
+        if ascent.is_close(flow, GAP) || tau <= COLDEST {
+            return ascent.finish();
+        }
+        ascent.cool(flow, COOLING);
+        tau *= COOLING;
+        ascent.choose(tau);
     }
-    let close = ascent.is_close(effort.gap.max(TOLERABLE));
-    (ascent.finish(), close)
 }
 
 /// Like [`split`], with few edges far beyond their levels in place of many a little.
 ///
 /// A billed slot costs the same however far beyond its level an edge goes. So the price beyond is
-/// weighed again by how much of that room the split before used, twice; cost, bound and prices are
-/// those of the last weighing.
-pub fn concentrate(problem: &Problem, start: Option<&[f64]>, effort: &Effort) -> Split {
-    let mut found = split(problem, start, effort);
+/// weighed again by how much of that room the cheapest flow before used, twice; cost, bound and
+/// prices are those of the last weighing.
+pub fn concentrate(problem: &Problem, start: Option<&[f64]>) -> Split {
     let mut weighed = problem.clone();
-    let again = Effort {
-        hot: effort.hot.max(Effort::COLD.hot),
-        ..*effort
-    };
+    let mut flow = Ascent::new(problem).flow(start);
     for _ in 0..2 {
         let mut any = false;
         for (edge, supply) in problem.supplies.iter().enumerate() {
             let room = supply.limit - supply.level;
             if room > 0.0 && room < LARGEST {
-                let used = ((found.loads[edge] - supply.level) / room).clamp(0.0, 1.0);
+                let used = ((flow.loads[edge] - supply.level) / room).clamp(0.0, 1.0);
                 any |= used > 0.0;
                 weighed.supplies[edge].beyond = supply.beyond / (used + UNUSED);
             }
@@ -249,13 +196,22 @@ pub fn concentrate(problem: &Problem, start: Option<&[f64]>, effort: &Effort) ->
         if !any {
             break;
         }
-        found = split(&weighed, Some(&found.prices), &again);
+        flow = Ascent::new(&weighed).flow(Some(&flow.prices));
     }
-    found
+    soften(Ascent::new(&weighed), &flow)
 }
 
-/// A gap up to this is not worth a search without a start.
-const TOLERABLE: f64 = 0.01;
+/// The gap at which to stop.
+const GAP: f64 = 0.003;
+/// The first temperature, as a part of what a bit costs in the mean.
+const SOFT: f64 = 0.005;
+/// The lowest and the highest temperature, in cost units.
+const COLDEST: f64 = 1e-4;
+const WARMEST: f64 = 0.02;
+/// What remains of a temperature at which the gap stays too wide.
+const COOLING: f64 = 0.5;
+/// Steps at each temperature, if it takes so many.
+const STEPS: u32 = 8;
 /// Room that counts as used where none is, so that no edge is shut out for good.
 const UNUSED: f64 = 0.2;
 

@@ -12,7 +12,7 @@ use crate::policy::{Credit, Policies, Policy, Subject};
 use super::billing::BillingModel;
 use super::cost;
 use super::levels::{self, Knobs, per_bit};
-use super::split::{self, Effort, Offer, Problem, Split, Supply};
+use super::split::{self, Offer, Problem, Split, Supply};
 use super::view::{Demand, Edge, View};
 
 /// What a plan came to.
@@ -71,7 +71,8 @@ pub struct Figures {
     pub overload_bps: f64,
     /// Share of the demand that goes elsewhere than by the plan before.
     pub moved: f64,
-    /// How far the cost may lie above the least possible, as a share.
+    /// How far the cost of the split that was found may lie above the least possible, as a share;
+    /// what is in force may cost the deadband more.
     pub gap: f64,
     /// Rounds that the prices took.
     pub rounds: u32,
@@ -80,15 +81,11 @@ pub struct Figures {
 /// Plans, given what is in force.
 pub fn trade(view: &View, policies: &Policies, before: Option<&Planned>) -> Planned {
     let policy = policies.default_policy();
-    let market = Stage::new(view, policies);
+    let mut market = Stage::new(view, policies);
     let known = before.filter(|before| before.quotes.len() == view.edges.len());
     let start: Option<Vec<f64>> = known.map(prices);
-    let effort = if start.is_some() {
-        Effort::WARM
-    } else {
-        Effort::COLD
-    };
-    let mut found = split::concentrate(&market.problem, start.as_deref(), &effort);
+    let mut found = split::concentrate(&market.problem, start.as_deref());
+    market.gap = found.gap();
     let Some((before, held)) = known.zip(start) else {
         return market.planned(policy, &found, view.at_s, None);
     };
@@ -128,6 +125,8 @@ struct Stage<'a> {
     volume: Vec<f64>,
     /// By edge, the tariff's price in units of the mean one.
     money: Vec<f64>,
+    /// Of the split that was found.
+    gap: f64,
 }
 
 impl<'a> Stage<'a> {
@@ -145,6 +144,7 @@ impl<'a> Stage<'a> {
             rtt_ms: Vec::new(),
             volume: volume.collect(),
             money,
+            gap: 0.0,
         };
         let policy = policies.default_policy();
         let supplies = view.edges.iter().map(|edge| supply(edge, unit, policy));
@@ -217,7 +217,7 @@ impl<'a> Stage<'a> {
         }
         for (load, supply) in split.loads.iter().zip(supplies) {
             cost += supply.beyond * (load - supply.level).max(0.0);
-            lost += (load - supply.limit).max(0.0);
+            lost += (load - supply.limit * GRACE).max(0.0);
         }
         (split.cost, split.overload) = (cost, lost);
     }
@@ -295,7 +295,7 @@ impl<'a> Stage<'a> {
             extra_rtt_ms: of_all(extra),
             overload_bps: split.overload,
             moved: if before.is_some() { of_all(moved) } else { 0.0 },
-            gap: split.gap(),
+            gap: self.gap,
             rounds: split.rounds,
         }
     }
@@ -373,6 +373,9 @@ const ALWAYS: usize = 3;
 /// What an edge beyond the slack costs more, in units of the mean price: no price is worth it, only
 /// that all others are full.
 const SPILL: f64 = 10.0;
+
+/// Limits leave some of the capacity free: what is above one by less is no reason for another plan.
+const GRACE: f64 = 1.005;
 
 /// Load that is none.
 const NOTHING_BPS: f64 = 1.0;

@@ -6,6 +6,7 @@
 //! so that conjugate gradients find the way of prices that must move together, which single steps
 //! of each would take long for.
 
+use super::flow::{Flow, cheapest};
 use super::{LARGEST, Problem, Split, Supply, soft_minimum};
 
 /// The prices on their way up, the loads that they cause, and the best found so far.
@@ -30,26 +31,21 @@ pub(super) struct Ascent<'a> {
     pub(super) best: Split,
 }
 
-/// How far one step came.
+/// What one step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    Whole,
+    /// There is more to gain.
     Part,
+    /// Hardly anything is left to gain.
     None,
 }
 
 impl<'a> Ascent<'a> {
-    pub(super) fn new(problem: &'a Problem, start: Option<&[f64]>) -> Self {
+    pub(super) fn new(problem: &'a Problem) -> Self {
         let edges = problem.supplies.len();
         let supplies: Vec<Supply> = problem.supplies.iter().map(Supply::clean).collect();
         let dearest = supplies.iter().fold(0.0, |most: f64, s| most.max(s.beyond));
         let deterrent = DETERRENT * (problem.mean_cost() + dearest);
-        let given = |edge: usize| start.and_then(|prices| prices.get(edge)).copied();
-        let prices = (0..edges)
-            .map(|edge| given(edge).filter(|price| price.is_finite()).unwrap_or(0.0))
-            .zip(&supplies)
-            .map(|(price, supply)| price.clamp(0.0, supply.roof(deterrent)))
-            .collect();
         Self {
             problem,
             demand: (0..problem.demand.len())
@@ -57,7 +53,7 @@ impl<'a> Ascent<'a> {
                 .collect(),
             supplies,
             deterrent,
-            prices,
+            prices: vec![0.0; edges],
             shares: vec![0.0; problem.offers.len()],
             loads: vec![0.0; edges],
             aloof: vec![0.0; edges],
@@ -77,12 +73,48 @@ impl<'a> Ascent<'a> {
         }
     }
 
-    /// Whether nothing overflows and the cost is within this part of the bound, or of a
-    /// tenth of a cost unit a bit where hardly anything costs anything.
-    pub(super) fn is_close(&self, gap: f64) -> bool {
-        let least = FLOOR * self.demand.iter().sum::<f64>();
-        self.best.overload <= self.unserved
-            && self.best.cost - self.best.bound <= gap * self.best.cost.abs().max(least)
+    /// The cheapest flow; `start` are prices of one that is like it.
+    pub(super) fn flow(&self, start: Option<&[f64]>) -> Flow {
+        let aim = |supply: &Supply| supply.aim(self.ample);
+        let aims: Vec<Supply> = self.supplies.iter().map(aim).collect();
+        cheapest(self.problem, (&self.demand, &aims), self.deterrent, start)
+    }
+
+    /// What a bit costs in the mean, by the prices of a cheapest flow.
+    pub(super) fn bit_cost(&mut self, flow: &Flow) -> f64 {
+        let demand: f64 = self.demand.iter().sum();
+        self.prices.clone_from(&flow.prices);
+        self.choose(f64::MIN_POSITIVE);
+        self.forget();
+        if demand > 0.0 {
+            self.best.bound / demand
+        } else {
+            0.0
+        }
+    }
+
+    /// Begins with the prices of a flow, made soft.
+    pub(super) fn start(&mut self, flow: &Flow, tau: f64) {
+        for (edge, price) in self.prices.iter_mut().enumerate() {
+            let soft = flow.prices[edge] + tau * flow.offsets[edge];
+            *price = soft.clamp(0.0, self.supplies[edge].roof(self.deterrent));
+        }
+        self.choose(tau);
+    }
+
+    /// Brings prices nearer to those of the flow, as they are at a part of the temperature.
+    pub(super) fn cool(&mut self, flow: &Flow, part: f64) {
+        for (price, sharp) in self.prices.iter_mut().zip(&flow.prices) {
+            *price = sharp + part * (*price - sharp);
+        }
+    }
+
+    /// Whether no more overflows than must by a flow and the cost is within this part of the
+    /// bound.
+    pub(super) fn is_close(&self, flow: &Flow, gap: f64) -> bool {
+        let over = |(load, supply): (&f64, &Supply)| (load - supply.limit).max(0.0);
+        let must: f64 = flow.loads.iter().zip(&self.supplies).map(over).sum();
+        self.best.overload <= self.unserved + must * (1.0 + gap) && self.best.gap() <= gap
     }
 
     /// Lets splits at higher temperatures go: they can be cheap by chance, at prices that say little.
@@ -156,11 +188,7 @@ impl<'a> Ascent<'a> {
             }
             self.choose(tau);
             if self.value >= value {
-                return if part < 1.0 {
-                    Progress::Part
-                } else {
-                    Progress::Whole
-                };
+                return self.progress(value);
             }
             part *= SHORTER;
         }
@@ -183,8 +211,15 @@ impl<'a> Ascent<'a> {
         }
         let mut way = self.ties.solve(&pull, &stiffness, tau);
         for edge in edges {
+            let (price, supply) = (self.prices[edge], &self.supplies[edge]);
             if self.loads[edge] == 0.0 {
-                way[edge] = (NEARLY * tau - self.aloof[edge]).max(-self.prices[edge]);
+                // Below there it has nothing to spare.
+                let least = if supply.level > 0.0 {
+                    0.0
+                } else {
+                    supply.beyond
+                };
+                way[edge] = (NEARLY * tau - self.aloof[edge]).max(least.min(price) - price);
             }
         }
         way
@@ -209,7 +244,11 @@ impl<'a> Ascent<'a> {
             *price = low.clamp(0.0, aim.roof(self.deterrent));
         }
         self.choose(tau);
-        if self.value > value + LEAST_GAIN * value.abs() {
+        self.progress(value)
+    }
+
+    fn progress(&self, before: f64) -> Progress {
+        if self.value > before + LEAST_GAIN * before.abs() {
             Progress::Part
         } else {
             Progress::None
@@ -401,12 +440,10 @@ impl Supply {
 
 /// Overload costs this many times what the dearest edge and the mean offer do.
 const DETERRENT: f64 = 100.0;
-/// Cost units of a bit below which costs are as good as none.
-const FLOOR: f64 = 0.1;
 /// Room for so many times all demand is as good as without a limit.
 const AMPLE: f64 = 100.0;
 /// Part of an edge's room that prices aim at.
-const MARGIN: f64 = 0.999;
+const MARGIN: f64 = 0.9999;
 /// Of a load, so that a step stays finite where nothing else resists it.
 const STIFFNESS: f64 = 1e-4;
 /// Of what an edge lacks: the price of a nearly empty one falls by so many temperatures a step.
@@ -423,7 +460,7 @@ const NEARLY: f64 = 3.0;
 const FURTHEST: f64 = 8.0;
 const BISECTIONS: u32 = 16;
 /// What a step must raise the smoothed dual by, as a part of it, to be worth another.
-const LEAST_GAIN: f64 = 1e-7;
+const LEAST_GAIN: f64 = 1e-9;
 /// How often a step is shortened, and to which part.
 const SHORTENINGS: u32 = 6;
 const SHORTER: f64 = 0.3;
