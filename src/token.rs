@@ -31,6 +31,9 @@ pub struct Sign {
     /// Only at these edges (their ids); at any when none is given.
     #[arg(long = "edge")]
     edges: Vec<cluster::node::NodeId>,
+    /// A text of yours that redirects keep and policies select by: `tier=vip`.
+    #[arg(long)]
+    label: Option<String>,
     /// The configuration with the keys; only `[cluster] secret` and `[tokens]` are read.
     #[arg(long, short, default_value = "weir.toml", env = "WEIR_CONFIG")]
     config: PathBuf,
@@ -60,6 +63,7 @@ pub fn run(command: Command) -> Result<()> {
     ensure!(exp_s > now_s, "--expires must be a second or more");
     let mut claims = Claims::new(Pattern::parse(&sign.stream)?, action, exp_s);
     claims.edges = (!sign.edges.is_empty()).then_some(sign.edges);
+    claims.label = sign.label;
     let token = gate(sign.secret, &sign.config)?.sign(&claims);
     match sign.json {
         true => println!("{}", serde_json::json!({ "token": token, "exp": exp_s })),

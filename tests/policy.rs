@@ -309,9 +309,53 @@ fn a_shadow_begins_and_ends_by_command() {
     assert_eq!(report["rows"][0]["key"], "usd_per_month");
 }
 
+#[test]
+fn a_cap_holds_for_a_crowd_that_comes_at_once_and_for_who_watches() {
+    let cluster = Cluster::start(2);
+    let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url(STREAM), &[]);
+    cluster.wait_on_air(STREAM);
+    let folder = tempfile::tempdir().unwrap();
+    let caps = "version = 1\n[policy.default]\n[policy.trial]\npriority = 1\n\
+        selector = { label = \"trial\" }\ncaps = { viewers = 3 }\n";
+    let file = write(folder.path(), "policy.toml", caps);
+    let admin = format!("http://{}", cluster.scheduler_admin);
+    weir_says(&["policy", "apply", file.to_str().unwrap(), "--admin", &admin]);
+    eventually("redirects go by the policy", || {
+        let why = format!(
+            "/api/v1/explain?stream={STREAM}&from={}&label=trial",
+            EDGES[0].3
+        );
+        let why = get(&cluster.scheduler_admin, &why).body;
+        serde_json::from_slice::<Value>(&why).is_ok_and(|why| why["policy"] == "trial")
+    });
+    let sign = |label: &str| {
+        let sign = ["token", "sign", "--stream", STREAM, "--label", label];
+        weir_says(&sign).trim().to_owned()
+    };
+    let (trial, other) = (sign("trial"), sign("other"));
+    let ask = |token: &str, host: usize| {
+        let address = beside(EDGES[0].3, host);
+        let path = format!("/{STREAM}.flv?ip={address}&token={token}");
+        let answer = get(&cluster.scheduler, &path);
+        answer.header("location")
+    };
+    let sent = (50..59).filter_map(|host| ask(&trial, host));
+    let watching: Vec<TcpStream> = sent.map(|url| play(&url)).collect();
+    assert_eq!(watching.len(), 3);
+    assert!(ask(&other, 100).is_some(), "others are not of that policy");
+    // Until all who were sent must be in samples: who watches is what counts then.
+    std::thread::sleep(Duration::from_secs(7));
+    assert!(ask(&trial, 20).is_none());
+    assert!(ask(&trial, 50).is_some(), "who is there may come again");
+}
+
 /// Watches from an address until dropped.
 fn watch(cluster: &Cluster, address: &str) -> TcpStream {
-    let url = cluster.redirect(STREAM, address).unwrap();
+    play(&cluster.redirect(STREAM, address).unwrap())
+}
+
+/// Watches there until dropped.
+fn play(url: &str) -> TcpStream {
     let (host, path) = url
         .strip_prefix("http://")
         .unwrap()

@@ -59,6 +59,9 @@ pub struct Sample {
     pub regions: Vec<RegionLoad>,
     /// Viewers of the streams that [`Sample::trim`] took off the list.
     pub other_viewers: u32,
+    /// Viewers by the policy that they were sent by (edges only), where a token names one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyViewers>,
     /// Streams taken in (origins only), present in the newest sample of a report.
     pub streams: Vec<StreamRecord>,
     /// Streams taken in that [`Sample::trim`] took off the list.
@@ -97,6 +100,17 @@ pub struct StreamViewers {
     /// Viewers who went; the last ones are told of with no viewers left.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub leaves: u32,
+}
+
+/// How many of a policy's viewers watch a stream at a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyViewers {
+    /// The policy's name.
+    pub policy: String,
+    /// The stream.
+    pub key: StreamKey,
+    /// Viewers connected.
+    pub viewers: u32,
 }
 
 /// What a region's viewers are to a node.
@@ -172,6 +186,7 @@ impl Sample {
             viewers: Vec::new(),
             regions: Vec::new(),
             other_viewers: 0,
+            policies: Vec::new(),
             streams: Vec::new(),
             other_streams: 0,
             parents: Vec::new(),
@@ -189,7 +204,8 @@ impl Sample {
     }
 
     /// Keeps the [`MAX_WATCHED`] most watched streams and sums up the rest, and so with the
-    /// [`MAX_REGIONS`] of most viewers; of the streams taken in it keeps those longest on air,
+    /// [`MAX_REGIONS`] of most viewers; of the policies' streams as many, the most watched, so that
+    /// those of the others count as sent by none; of the streams taken in it keeps those longest on air,
     /// because one that was listed should not vanish.
     pub fn trim(&mut self) {
         if self.viewers.len() > MAX_WATCHED {
@@ -199,6 +215,16 @@ impl Sample {
             self.other_viewers = rest
                 .map(|s| s.viewers)
                 .fold(self.other_viewers, u32::saturating_add);
+        }
+        if self.policies.len() > MAX_WATCHED {
+            self.policies.sort_by(|a, b| {
+                (Reverse(a.viewers), &a.policy, &a.key).cmp(&(
+                    Reverse(b.viewers),
+                    &b.policy,
+                    &b.key,
+                ))
+            });
+            self.policies.truncate(MAX_WATCHED);
         }
         if self.regions.len() > MAX_REGIONS {
             self.regions.sort_by(|a, b| {

@@ -119,7 +119,7 @@ fn fallback<'a>(edges: &[NodeId], here: &NodeId, plan: &'a Plan) -> Option<&'a N
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster::node::Place;
+    use crate::fixture::described;
     use cluster::plan::{Mark, NodeState};
 
     fn id(name: &str) -> NodeId {
@@ -127,18 +127,7 @@ mod tests {
     }
 
     fn state(name: &str, role: Role, health: Health) -> NodeState {
-        let node = Node {
-            id: id(name),
-            role,
-            public_url: format!("http://{name}.example"),
-            relay: None,
-            hub: false,
-            zone: None,
-            admin: None,
-            place: Place::default(),
-            capacity: Capacity::default(),
-            version: String::new(),
-        };
+        let node = described(name, role);
         NodeState { node, health }
     }
 

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster::node::{Capacity, Node, NodeId, Place as Site, Role};
+use cluster::region::Region;
+use cluster::stream::StreamKey;
 use media::codec::{Catalog, Codec, TrackConfig};
 use media::frame::{Frame, Kind, TrackId};
 use media::timestamp::Timestamp;
@@ -21,6 +24,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use transport::quic::{self, Endpoint};
 use transport::tls::{self, Identity};
+
+use crate::viewer::{Group, Place, Viewers};
 
 /// What makes the nodes of a test a cluster.
 pub(crate) const SECRET: &str = "a secret for these tests";
@@ -247,5 +252,28 @@ async fn accept(endpoint: Endpoint, source: Arc<Streams>) {
             let connection = incoming.await.unwrap();
             let _ = driver::serve(connection, "origin", source, Default::default()).await;
         });
+    }
+}
+
+/// The place of a viewer of `live/x`.
+pub(crate) fn place(viewers: &Viewers) -> Place {
+    let stream = StreamKey::parse("live/x").unwrap();
+    let group = Group::of(&stream, Region::UNKNOWN);
+    viewers.enter(group, None, |_| Ok::<_, ()>(())).unwrap()
+}
+
+/// A node that viewers reach at `http://NAME.example`.
+pub(crate) fn described(name: &str, role: Role) -> Node {
+    Node {
+        id: NodeId::parse(name).unwrap(),
+        role,
+        public_url: format!("http://{name}.example"),
+        relay: None,
+        hub: false,
+        zone: None,
+        admin: None,
+        place: Site::default(),
+        capacity: Capacity::default(),
+        version: String::new(),
     }
 }

@@ -40,7 +40,7 @@ use crate::playback::tags::Tags;
 use crate::playback::websocket::{self, handshake};
 use crate::playback::{Options, Terms};
 use crate::upstream::{Failure, Joined, Upstream};
-use crate::viewer::{Place, Protocol, Viewers};
+use crate::viewer::{Group, Place, Protocol, Viewers};
 use request::{Ask, Invalid, Wish};
 
 /// What requests are answered with.
@@ -246,13 +246,12 @@ impl Public {
             }
         };
         // Only a good token says whose the place is.
-        let Entrant {
-            stream,
-            region,
-            session,
-            ..
-        } = entrant;
-        let entered = self.viewers.enter(stream, *region, *session, decide);
+        let claims = entrant.claims.ok().flatten();
+        let group = Group {
+            policy: claims.and_then(|claims| claims.policy.as_deref().map(Arc::from)),
+            ..Group::of(entrant.stream, entrant.region)
+        };
+        let entered = self.viewers.enter(group, entrant.session, decide);
         let entered = entered.inspect(|_| self.viewers.admit(|| entrant.number()));
         entered.map_err(|verdict| Box::new(self.turn_away(entrant, &verdict, target)))
     }

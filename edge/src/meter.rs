@@ -384,14 +384,11 @@ impl Meter {
             .map(Upstream::measure)
             .unwrap_or_default();
         self.metrics.upstream.count(&paths);
-        let (viewers, regions) = self.viewers.take();
-        Sample {
+        let mut sample = Sample {
             egress_bps: self.rate.egress_bps(),
             ingress_bps: paths.received_bytes * 8,
             cpu: usage.cpu,
             memory_bytes: usage.memory_bytes,
-            viewers,
-            regions,
             parents: paths.links,
             joins: since.joins,
             refused: since
@@ -400,7 +397,9 @@ impl Meter {
                 .map(|(why, n)| (why.to_owned(), n))
                 .collect(),
             ..Sample::new(self.node.clone(), clock::unix_ms())
-        }
+        };
+        self.viewers.tell(&mut sample);
+        sample
     }
 }
 

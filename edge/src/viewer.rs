@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use cluster::moves::{Moves, Why};
 use cluster::region::Region;
-use cluster::sample::{RegionLoad, StreamViewers};
+use cluster::sample::Sample;
 use cluster::stream::StreamKey;
 use cluster::waiting::Outside;
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ use crate::playback::asking::{Hand, Looked, Turn};
 use crate::playback::tags::{Filled, Pieces, Tags};
 use audience::Audience;
 
+pub use audience::Group;
 pub(crate) use audience::Sent;
 
 /// All viewers of the node; a clone is the same set.
@@ -67,10 +68,8 @@ struct Way {
 #[derive(Debug)]
 struct Shares {
     count: u32,
-    /// The stream that it counts to.
-    stream: StreamKey,
-    /// The region that it counts to.
-    region: Region,
+    /// What it is counted by.
+    group: Group,
 }
 
 impl Counts {
@@ -81,13 +80,13 @@ impl Counts {
         shares.map(|shares| shares.count += 1).is_some()
     }
 
-    /// One less of a session; after the last one, the stream and the region that it counted to.
-    fn unshare(&mut self, session: &str) -> Option<(StreamKey, Region)> {
+    /// One less of a session; after the last one, what it was counted by.
+    fn unshare(&mut self, session: &str) -> Option<Group> {
         let shares = self.sessions.get_mut(session)?;
         shares.count -= 1;
         let last = shares.count == 0;
         last.then(|| self.sessions.remove(session))?
-            .map(|shares| (shares.stream, shares.region))
+            .map(|shares| shares.group)
     }
 }
 
@@ -116,41 +115,38 @@ impl Viewers {
     /// Takes a place if `decide` agrees, given how many there are; a session that is in is not asked again.
     pub fn enter<R>(
         &self,
-        stream: &StreamKey,
-        region: Region,
+        mut group: Group,
         session: Option<&str>,
         decide: impl FnOnce(u32) -> Result<(), R>,
     ) -> Result<Place, R> {
         let mut counts = self.0.counts.lock();
-        let region = counts.audience.region(region);
-        let place = |session| Place {
+        group.region = counts.audience.region(group.region);
+        let place = |group, session| Place {
             viewers: self.clone(),
-            stream: stream.clone(),
-            region,
+            group,
             session,
             peer: None,
             entered: Instant::now(),
         };
         if let Some(session) = session.filter(|session| counts.share(session)) {
-            return Ok(place(Some(session.into())));
+            return Ok(place(group, Some(session.into())));
         }
         decide(self.total())?;
-        counts.audience.come(stream, region);
+        counts.audience.come(&group);
         // One that too many share already is a viewer of its own.
         let session = session.filter(|session| !counts.sessions.contains_key(*session));
         let session: Option<Arc<str>> = session.map(Arc::from);
         if let Some(session) = &session {
             let shares = Shares {
                 count: 1,
-                stream: stream.clone(),
-                region,
+                group: group.clone(),
             };
             counts.sessions.insert(session.clone(), shares);
         }
         self.0.total.fetch_add(1, Ordering::Relaxed);
         drop(counts);
         self.0.metrics.viewers.inc();
-        Ok(place(session))
+        Ok(place(group, session))
     }
 
     /// Viewers of all streams.
@@ -189,21 +185,21 @@ impl Viewers {
         self.0.counts.lock().audience.pieces(stream)
     }
 
-    /// What a sample tells of streams and of regions, since it was last asked.
-    pub fn take(&self) -> (Vec<StreamViewers>, Vec<RegionLoad>) {
+    /// Writes into a sample what it tells of viewers since this was last asked.
+    pub fn tell(&self, sample: &mut Sample) {
         let refused = self.0.outside.by_region(self.now_ms());
         let now = Instant::now();
         let since = now - std::mem::replace(&mut *self.0.since.lock(), now);
         let mut counts = self.0.counts.lock();
-        let streams = counts.audience.take_streams();
-        let mut regions = counts.audience.take_regions(since, refused);
+        sample.viewers = counts.audience.take_streams();
+        sample.regions = counts.audience.take_regions(since, refused);
+        sample.policies = counts.audience.by_policy();
         let ways = std::mem::take(&mut counts.ways);
-        for load in &mut regions {
+        for load in &mut sample.regions {
             if let Some(way) = ways.get(&load.region) {
                 (load.rtt_us, load.measured) = (way.rtt_us, way.measured);
             }
         }
-        (streams, regions)
     }
 
     /// Takes the round-trip times of connections, in microseconds; those that are no viewer's are left out.
@@ -234,8 +230,7 @@ impl Viewers {
 #[derive(Debug)]
 pub struct Place {
     viewers: Viewers,
-    stream: StreamKey,
-    region: Region,
+    group: Group,
     session: Option<Arc<str>>,
     /// The other end of its own connection.
     peer: Option<SocketAddr>,
@@ -254,17 +249,18 @@ impl Place {
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         shared.metrics.joined(protocol);
         let is_session = protocol == Protocol::Hls;
+        let Group { stream, region, .. } = &self.group;
         let sent = {
             let mut counts = shared.counts.lock();
             if is_session {
-                counts.audience.tune_in(&self.stream, self.region);
+                counts.audience.tune_in(stream, *region);
             }
             if let Some(peer) = self.peer {
-                counts.peers.insert(peer, self.region);
+                counts.peers.insert(peer, *region);
             }
-            counts.audience.join(&self.stream, self.region)
+            counts.audience.join(stream, *region)
         };
-        tracing::debug!(viewer = id, stream = %self.stream, ?protocol, "viewer joined");
+        tracing::debug!(viewer = id, %stream, ?protocol, "viewer joined");
         Viewer {
             id,
             bytes: 0,
@@ -284,12 +280,12 @@ impl Drop for Place {
         let mut counts = shared.counts.lock();
         let counted = match &self.session {
             Some(session) => counts.unshare(session),
-            None => Some((self.stream.clone(), self.region)),
+            None => Some(self.group.clone()),
         };
-        let Some((stream, region)) = counted else {
+        let Some(group) = counted else {
             return;
         };
-        counts.audience.go(&stream, region);
+        counts.audience.go(&group);
         shared.total.fetch_sub(1, Ordering::Relaxed);
         drop(counts);
         shared.metrics.viewers.dec();
@@ -406,23 +402,31 @@ impl Viewer {
         let Some(session) = &self.place.session else {
             return;
         };
-        if self.place.stream == *stream {
+        let Group {
+            stream: before,
+            region,
+            ..
+        } = &mut self.place.group;
+        if before == stream {
             return;
         }
         let mut counts = self.place.viewers.0.counts.lock();
         let Some(shares) = counts.sessions.get_mut(session) else {
             return;
         };
-        let before = std::mem::replace(&mut shares.stream, stream.clone());
-        let region = shares.region;
-        counts.audience.go(&before, region);
-        counts.audience.come(stream, region);
+        let group = Group {
+            stream: stream.clone(),
+            ..shares.group.clone()
+        };
+        let counted = std::mem::replace(&mut shares.group, group.clone());
+        counts.audience.go(&counted);
+        counts.audience.come(&group);
         if self.is_session {
-            counts.audience.tune_out(&before, self.place.region);
-            counts.audience.tune_in(stream, self.place.region);
+            counts.audience.tune_out(before, *region);
+            counts.audience.tune_in(stream, *region);
         }
         drop(counts);
-        self.place.stream = stream.clone();
+        *before = stream.clone();
     }
 
     /// Counts what was written for it.
@@ -442,7 +446,7 @@ impl Viewer {
     /// Counts to its region that it was too far behind, and loses pictures.
     pub fn stall(&self) {
         let mut counts = self.place.viewers.0.counts.lock();
-        counts.audience.stall(self.place.region);
+        counts.audience.stall(self.place.group.region);
     }
 
     /// Counts bytes written for it that are in the node's sum already.
@@ -467,8 +471,7 @@ impl Drop for Viewer {
     fn drop(&mut self) {
         let Place {
             viewers,
-            stream,
-            region,
+            group: Group { stream, region, .. },
             entered,
             peer,
             ..
@@ -505,11 +508,20 @@ mod tests {
     use super::*;
     use crate::playback::dropped::Dropped;
     use crate::upstream::Lease;
+    use cluster::node::Role;
+    use cluster::sample::PolicyViewers;
+
+    fn sample(viewers: &Viewers) -> Sample {
+        let mut sample = Sample::new(crate::fixture::described("edge-1", Role::Edge), 0);
+        viewers.tell(&mut sample);
+        sample
+    }
 
     fn place(viewers: &Viewers, stream: &str, most: u32) -> Option<Place> {
         let stream = StreamKey::parse(stream).unwrap();
         let decide = |total| if total < most { Ok(()) } else { Err(()) };
-        viewers.enter(&stream, Region::UNKNOWN, None, decide).ok()
+        let group = Group::of(&stream, Region::UNKNOWN);
+        viewers.enter(group, None, decide).ok()
     }
 
     #[test]
@@ -570,15 +582,16 @@ mod tests {
         let peer = |port| SocketAddr::from(([192, 0, 2, 7], port));
         let mut inside = Vec::new();
         for port in 1..=3 {
-            let place = viewers.enter(&stream, here, None, |_| Ok::<_, ()>(()));
+            let place = viewers.enter(Group::of(&stream, here), None, |_| Ok::<_, ()>(()));
             let mut place = place.unwrap();
             place.comes_from(peer(port));
             inside.push(place.watch(Protocol::Flv, Lease::default()));
         }
         let measure = || {
             viewers.measured(&[1, 2, 3, 4].map(|port| (peer(port), u32::from(port) * 1000)));
-            let told = viewers.take().1[0];
-            assert_eq!((told.region, viewers.take().1[0].measured), (here, 0));
+            let told = sample(&viewers).regions[0];
+            let again = sample(&viewers).regions[0];
+            assert_eq!((told.region, again.measured), (here, 0));
             (told.rtt_us, told.measured)
         };
         assert_eq!(measure(), (2_000, 3));
@@ -592,7 +605,11 @@ mod tests {
         let key = |text| StreamKey::parse(text).unwrap();
         let full = |total| if total == 0 { Ok(()) } else { Err(()) };
         let here = Region::named("here");
-        let enter = |session| viewers.enter(&key("live/a"), here, Some(session), full);
+        let group = Group {
+            policy: Some("gold".into()),
+            ..Group::of(&key("live/a"), here)
+        };
+        let enter = |session| viewers.enter(group.clone(), Some(session), full);
         let places: Vec<_> = (0..MAX_SHARES).map(|_| enter("s").unwrap()).collect();
         assert_eq!((viewers.total(), viewers.0.metrics.viewers.get()), (1, 1));
         assert!(enter("other").is_err() && enter("s").is_err());
@@ -601,11 +618,15 @@ mod tests {
         let mut first = first.watch(Protocol::Hls, Lease::default());
         first.moves_to(&key("live/b"));
         assert_eq!(viewers.by_stream(), [(key("live/b"), 1)]);
-        let (_, regions) = viewers.take();
-        assert_eq!(
-            (regions[0].region, regions[0].viewers, regions[0].joins),
-            (here, 1, 1)
-        );
+        let told = sample(&viewers);
+        let region = told.regions[0];
+        assert_eq!((region.region, region.viewers, region.joins), (here, 1, 1));
+        let gold = PolicyViewers {
+            policy: "gold".to_owned(),
+            key: key("live/b"),
+            viewers: 1,
+        };
+        assert_eq!(told.policies, [gold]);
         drop(first);
         assert_eq!(viewers.total(), 1);
         viewers_of.for_each(drop);

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod price;
 pub mod shadow;
 pub mod sticky;
+pub mod usage;
 pub mod redirect;
 pub mod explain;
 pub mod diary;

@@ -96,6 +96,8 @@ struct Decided {
     address: IpAddr,
     located: Located,
     claims: Claims,
+    /// Whether the policy lets the viewer keep the top rung of a nearly full edge.
+    keeps_rungs: bool,
     /// The session that the viewer brought, when it is good.
     session: Option<String>,
 }
@@ -248,8 +250,11 @@ impl Redirector {
         let ids = edges.iter().map(|&node| nodes[node].node().id.clone());
         let ids = ids.collect();
         let why = Why::of(&decision);
+        let keeps_rungs = decision.policy.policy.rungs.never_shed || session.is_some();
         claims.edges = Some(ids);
         claims.region = Some(located.region);
+        claims.policy = Some(decision.policy.name.to_string());
+        claims.sheds_top = false;
         Ok(Decided {
             asked,
             edges,
@@ -257,6 +262,7 @@ impl Redirector {
             address,
             located,
             claims,
+            keeps_rungs,
             session,
         })
     }

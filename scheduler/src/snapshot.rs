@@ -19,7 +19,8 @@ use crate::geo::{Point, Unit};
 use crate::market::{Home, Market, Quote, Reach};
 use crate::paths::Ways;
 use crate::plan::rungs::Shedding;
-use crate::policy::{Named, Policies, Subject};
+use crate::policy::{Named, Policies};
+use crate::usage::Usage;
 
 pub use cluster::plan::{hash, mix};
 
@@ -40,21 +41,11 @@ pub struct Snapshot {
     pub policies: Arc<Policies>,
     /// What was planned for steering.
     pub market: Arc<Market>,
-    /// What each policy's streams and regions use, by the policy's number; empty where none has a
-    /// cap.
+    /// What each policy's viewers use, by the policy's number; empty where none has a cap.
     pub usage: Vec<Usage>,
     /// The market's regions with their edges, by index into `nodes`; empty when it is too old or
     /// does not know an edge that is up.
     pub(crate) reaches: HashMap<Region, Box<[Near]>>,
-}
-
-/// What all that a policy selects uses in the cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Viewers.
-    pub viewers: u64,
-    /// Bits per second.
-    pub egress_bps: u64,
 }
 
 /// An edge near a region.
@@ -233,58 +224,10 @@ impl Snapshot {
         near.rtt_ms
     }
 
-    /// Adds up what the policies' streams and regions use, where a policy has a cap.
-    pub fn tally(&mut self) {
-        let capped = |it: &Named| {
-            it.policy
-                .caps
-                .viewers
-                .or(it.policy.caps.egress_bps)
-                .is_some()
-        };
-        if !self.policies.all().any(capped) {
-            return;
-        }
-        let mut usage = vec![Usage::default(); self.policies.all().count()];
-        let mut add = |subject: &Subject<'_>, viewers: u32, egress_bps: u64| {
-            let of = &mut usage[self.policies.of(subject).number];
-            of.viewers += u64::from(viewers);
-            of.egress_bps = of.egress_bps.saturating_add(egress_bps);
-        };
-        let edges = self.nodes.iter().filter(|view| view.is_edge);
-        for view in edges.filter(|view| view.health != Health::Down) {
-            for watched in &view.sample.viewers {
-                let record = self.streams.get(&watched.key);
-                let bitrate_bps = record.map_or(0, |record| record.bitrate_bps);
-                let subject = Subject {
-                    stream: Some(&watched.key),
-                    stream_labels: self.labels(&watched.key),
-                    ..Subject::default()
-                };
-                let egress_bps = bitrate_bps.saturating_mul(watched.viewers.into());
-                add(&subject, watched.viewers, egress_bps);
-            }
-            // What is selected by its region alone; the default was counted by streams.
-            for load in &view.sample.regions {
-                let subject = Subject {
-                    region: Some(load.region),
-                    ..Subject::default()
-                };
-                if !self.policies.of(&subject).selector.region.is_empty() {
-                    add(&subject, load.viewers, load.egress_bps);
-                }
-            }
-        }
-        self.usage = usage;
-    }
-
     /// Whether all that a policy selects uses as much as it may.
     pub fn is_capped(&self, named: &Named) -> bool {
-        let caps = &named.policy.caps;
-        self.usage.get(named.number).is_some_and(|used| {
-            let reached = |used: u64, cap: Option<u64>| cap.is_some_and(|cap| used >= cap);
-            reached(used.viewers, caps.viewers) || reached(used.egress_bps, caps.egress_bps)
-        })
+        let usage = self.usage.get(named.number);
+        usage.is_some_and(|usage| usage.reaches(&named.policy.caps))
     }
 
     /// Goes by a market from now on, as far as that knows the nodes; by none that is too old.

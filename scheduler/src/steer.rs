@@ -158,6 +158,9 @@ impl Decision<'_> {
             return;
         };
         let sent_bps = snapshot.nodes[chosen.node].expect(bitrate_bps);
+        if let Some(usage) = snapshot.usage.get(self.policy.number) {
+            usage.sent.add(sent_bps);
+        }
         let drawn = chosen.rank.tier == LOTTERY && self.held.is_none();
         if !drawn {
             snapshot.nodes[chosen.node].sent.owe(sent_bps);
@@ -195,7 +198,9 @@ pub fn steer<'a>(snapshot: &'a Snapshot, viewer: &Viewer<'_>) -> Decision<'a> {
     let near = snapshot.reach(viewer.located.region);
     view.measure(&mut decision, near);
     let usable = decision.candidates.iter().filter(|it| it.lost.is_none());
-    if near.is_some() && usable.count() < RANKED {
+    let few = usable.count() < RANKED;
+    let edges = || snapshot.nodes.iter().filter(|view| view.is_edge).count();
+    if few && near.is_some_and(|near| near.len() < edges()) {
         view.measure(&mut decision, None);
     }
     view.rank(&mut decision);
@@ -392,22 +397,28 @@ impl Look<'_> {
         normalise(into);
         let view = |at: usize| &self.snapshot.nodes[candidates[at].node];
         let planned = tickets.iter().all(|&at| view(at).quote.is_some());
+        let expected = |at: usize, chance: f64| match view(at).quote {
+            Some(quote) if planned => quote.planned_bps,
+            _ => chance,
+        };
+        let all = || tickets.iter().zip(into.iter());
+        let plan: f64 = all().map(|(&at, &chance)| expected(at, chance)).sum();
         let mut carried = [0.0; TICKETS];
-        for ((carried, &at), &chance) in carried.iter_mut().zip(tickets).zip(into.iter()) {
-            let quote = view(at).quote.filter(|_| planned);
-            let planned = quote.map_or(chance, |quote| quote.planned_bps);
-            *carried = view(at).carried_bps() as f64 / planned.max(LEAST_SHARE);
+        let mut mean = 0.0;
+        for (carried, (&at, &chance)) in carried.iter_mut().zip(all()) {
+            // Nothing can be said of how far an edge is from nothing.
+            let expected = expected(at, chance).max(LEAST_SHARE * plan);
+            *carried = view(at).carried_bps() as f64 / expected;
+            mean += *carried * chance;
         }
-        let carried = &mut carried[..into.len()];
-        let mean = carried.iter().zip(into.iter()).map(|(load, p)| load * p);
-        let mean: f64 = mean.sum();
-        if mean > 0.0 {
-            for (chance, carried) in into.iter_mut().zip(carried) {
-                let error = *carried / mean - 1.0;
-                *chance *= (1.0 - CORRECTION * error).clamp(LEAST_CORRECTED, MOST_CORRECTED);
-            }
-            normalise(into);
+        if !mean.is_normal() {
+            return;
         }
+        for (chance, carried) in into.iter_mut().zip(carried) {
+            let error = carried / mean - 1.0;
+            *chance *= (1.0 - CORRECTION * error).clamp(LEAST_CORRECTED, MOST_CORRECTED);
+        }
+        normalise(into);
     }
 
     /// Puts the winner first and tells the others why they lost.
@@ -489,9 +500,15 @@ impl Rank {
     }
 }
 
+/// Makes chances add up to 1; where they are none at all, equal ones.
 fn normalise(chances: &mut [f64]) {
     let sum: f64 = chances.iter().sum();
-    chances.iter_mut().for_each(|chance| *chance /= sum);
+    if sum.is_normal() {
+        chances.iter_mut().for_each(|chance| *chance /= sum);
+    } else {
+        let equal = 1.0 / chances.len() as f64;
+        chances.fill(equal);
+    }
 }
 
 /// Whether an edge at that share of its capacity gives this viewer away: the same viewers each
@@ -529,8 +546,8 @@ const MOST_CORRECTED: f64 = 1.5;
 /// Who has no more chance than this loses by its cost, not by the draw.
 const SLIGHT: f64 = 0.01;
 
-/// Below this share or load nothing can be said of a deviation.
-const LEAST_SHARE: f64 = 1e-6;
+/// The share of what was planned for all of a lottery's edges that each is taken to have at least.
+const LEAST_SHARE: f64 = 0.01;
 
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,13 @@ pub struct Claims {
         skip_serializing_if = "Option::is_none"
     )]
     pub region: Option<Region>,
+    /// The policy by which the scheduler sent the viewer; edges count by it, for caps.
+    #[serde(rename = "pol", default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Whether a player that joins by it is not to be offered the stream's top rung, because the
+    /// edge is nearly full.
+    #[serde(rename = "low", default, skip_serializing_if = "is_false")]
+    pub sheds_top: bool,
 }
 
 /// Longest session id: room for a UUID or a hash of somebody else's.
@@ -103,6 +110,8 @@ impl Claims {
             label: None,
             sid: None,
             region: None,
+            policy: None,
+            sheds_top: false,
         }
     }
 
@@ -272,6 +281,10 @@ fn numeric_date<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
         fraction.map(|f| f as u64)
     });
     seconds.ok_or_else(|| de::Error::custom("a time is seconds since 1970"))
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_zero(seconds: &u64) -> bool {

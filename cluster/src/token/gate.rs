@@ -178,6 +178,7 @@ impl Gate {
             client: join.and_then(|join| join.client),
             label: join.and_then(|join| join.label.clone()),
             region: join.and_then(|join| join.region),
+            policy: join.and_then(|join| join.policy.clone()),
             sid: Some(sid),
             ..Claims::new(streams, Action::Play, exp_s)
         }

@@ -74,8 +74,12 @@ impl Public {
             self.sessions.fail(&session.sid);
             return Err(self.absent(absent));
         }
+        let mut variants: Vec<_> = variants.into_iter().flatten().collect();
+        if session.claims.as_ref().is_some_and(|it| it.sheds_top) {
+            shed_top(&mut variants);
+        }
         let playlist = Multivariant {
-            variants: variants.into_iter().flatten().collect(),
+            variants,
             steering: None,
             independent_segments: false,
         };
@@ -421,6 +425,15 @@ impl HttpBody for Chain {
     }
 }
 
+/// Takes the rung of most bits away, unless it is the only one.
+fn shed_top(variants: &mut Vec<Variant>) {
+    let rungs = variants.iter().enumerate();
+    let top = rungs.max_by_key(|(_, variant)| variant.bandwidth_bps);
+    if let (Some((top, _)), true) = (top, variants.len() > 1) {
+        variants.remove(top);
+    }
+}
+
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
 /// The name of a piece is never used for other bytes.
@@ -430,3 +443,30 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 const KEPT_TARGETS: u64 = 6;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rung_of_most_bits_is_shed_unless_it_is_the_only_one() {
+        let variant = |bandwidth_bps| Variant {
+            uri: String::new(),
+            stable_id: String::new(),
+            codecs: String::new(),
+            width: 0,
+            height: 0,
+            frame_rate_milli: 0,
+            bandwidth_bps,
+            average_bps: 0,
+        };
+        let left = |rates: &[u64]| {
+            let mut variants: Vec<_> = rates.iter().copied().map(variant).collect();
+            shed_top(&mut variants);
+            let rates = variants.iter().map(|it| it.bandwidth_bps);
+            rates.collect::<Vec<_>>()
+        };
+        assert_eq!(left(&[2, 5, 1]), [2, 1]);
+        assert_eq!((left(&[2]), left(&[])), (vec![2], vec![]));
+    }
+}

@@ -5,12 +5,13 @@
 //! scheduler signed into tokens; beyond [`MAX_REGIONS`] all are one. What nobody takes stays bounded.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cluster::region::{MAX_REGIONS, Region};
-use cluster::sample::{MAX_WATCHED, RegionLoad, StreamViewers};
+use cluster::sample::{MAX_WATCHED, PolicyViewers, RegionLoad, StreamViewers};
 use cluster::stream::StreamKey;
 
 /// Bytes written, counted up for ever by who writes.
@@ -20,9 +21,33 @@ pub(crate) type Sent = Arc<AtomicU64>;
 #[derive(Debug, Default)]
 pub(super) struct Audience {
     streams: HashMap<StreamKey, Count>,
+    /// Of those whose token names the policy that they were sent by.
+    policies: HashMap<(Arc<str>, StreamKey), u32>,
     regions: HashMap<Region, (Count, Meter)>,
     /// HLS sessions of each stream that has some.
     sessions: HashMap<StreamKey, Sessions>,
+}
+
+/// What a viewer is counted by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What it watches.
+    pub stream: StreamKey,
+    /// Where it is.
+    pub region: Region,
+    /// The policy that it was sent by.
+    pub policy: Option<Arc<str>>,
+}
+
+impl Group {
+    /// Viewers of a stream in a region whom no policy sent.
+    pub fn of(stream: &StreamKey, region: Region) -> Self {
+        Self {
+            stream: stream.clone(),
+            region,
+            policy: None,
+        }
+    }
 }
 
 /// Viewers now, and since they were last taken who began to watch and who went.
@@ -81,21 +106,39 @@ impl Audience {
     }
 
     /// A viewer takes a place.
-    pub(super) fn come(&mut self, stream: &StreamKey, region: Region) {
-        self.streams.entry(stream.clone()).or_default().viewers += 1;
-        self.regions.entry(region).or_default().0.viewers += 1;
+    pub(super) fn come(&mut self, group: &Group) {
+        self.streams
+            .entry(group.stream.clone())
+            .or_default()
+            .viewers += 1;
+        self.regions.entry(group.region).or_default().0.viewers += 1;
+        if let Some(policy) = &group.policy {
+            let sent = (policy.clone(), group.stream.clone());
+            *self.policies.entry(sent).or_default() += 1;
+        }
     }
 
     /// A place is given back.
-    pub(super) fn go(&mut self, stream: &StreamKey, region: Region) {
-        if let Some((count, _)) = self.regions.get_mut(&region) {
+    pub(super) fn go(&mut self, group: &Group) {
+        if let Some((count, _)) = self.regions.get_mut(&group.region) {
             count.viewers = count.viewers.saturating_sub(1);
         }
         let crowded = self.streams.len() > MAX_WATCHED;
-        if let Some(count) = self.streams.get_mut(stream) {
+        if let Some(count) = self.streams.get_mut(&group.stream) {
             count.viewers = count.viewers.saturating_sub(1);
             if count.is_silent() || (crowded && count.viewers == 0) {
-                self.streams.remove(stream);
+                self.streams.remove(&group.stream);
+            }
+        }
+        let Some(policy) = &group.policy else {
+            return;
+        };
+        if let Entry::Occupied(mut sent) =
+            self.policies.entry((policy.clone(), group.stream.clone()))
+        {
+            *sent.get_mut() -= 1;
+            if *sent.get() == 0 {
+                sent.remove();
             }
         }
     }
@@ -192,6 +235,16 @@ impl Audience {
         taken
     }
 
+    /// Of each policy its viewers by stream.
+    pub(super) fn by_policy(&self) -> Vec<PolicyViewers> {
+        let sent = |((policy, key), viewers): (&(Arc<str>, StreamKey), &u32)| PolicyViewers {
+            policy: policy.to_string(),
+            key: key.clone(),
+            viewers: *viewers,
+        };
+        self.policies.iter().map(sent).collect()
+    }
+
     /// The same of each region, with the rate at which it was sent to; `refused` wait outside.
     pub(super) fn take_regions(
         &mut self,
@@ -286,7 +339,7 @@ mod tests {
         let (mut audience, stream) = (Audience::default(), key("live/x"));
         let (here, there) = (Region::named("here"), Region::named("there"));
         for region in [here, here, there] {
-            audience.come(&stream, region);
+            audience.come(&Group::of(&stream, region));
             audience
                 .join(&stream, region)
                 .fetch_add(1_000, Ordering::Relaxed);
@@ -304,7 +357,7 @@ mod tests {
         assert_eq!(regions(&mut audience)["here"].stalls, 1);
         assert_eq!(regions(&mut audience)["here"].stalls, 0);
         audience.leave(&stream, there);
-        audience.go(&stream, there);
+        audience.go(&Group::of(&stream, there));
         let loads = regions(&mut audience);
         assert_eq!((loads["there"].viewers, loads["there"].leaves), (0, 1));
         assert_eq!((loads["here"].joins, loads["here"].egress_bps), (0, 0));
@@ -314,10 +367,10 @@ mod tests {
     #[test]
     fn a_stream_tells_of_its_last_viewer() {
         let (mut audience, stream) = (Audience::default(), key("live/x"));
-        audience.come(&stream, Region::UNKNOWN);
+        audience.come(&Group::of(&stream, Region::UNKNOWN));
         audience.join(&stream, Region::UNKNOWN);
         audience.leave(&stream, Region::UNKNOWN);
-        audience.go(&stream, Region::UNKNOWN);
+        audience.go(&Group::of(&stream, Region::UNKNOWN));
         assert!(audience.by_stream().is_empty());
         let taken = audience.take_streams();
         assert_eq!(
@@ -332,7 +385,7 @@ mod tests {
         let (mut audience, stream) = (Audience::default(), key("live/x"));
         let (here, there) = (Region::named("here"), Region::named("there"));
         for region in [here, here, there] {
-            audience.come(&stream, region);
+            audience.come(&Group::of(&stream, region));
             audience.tune_in(&stream, region);
         }
         audience.pieces(&stream).fetch_add(3_001, Ordering::Relaxed);
@@ -355,7 +408,7 @@ mod tests {
     #[test]
     fn those_outside_are_demand_too() {
         let mut audience = Audience::default();
-        audience.come(&key("live/x"), Region::UNKNOWN);
+        audience.come(&Group::of(&key("live/x"), Region::UNKNOWN));
         let refused = [(Region::UNKNOWN, 2), (Region::named("x"), 3)].into();
         let mut loads = audience.take_regions(Duration::from_secs(1), refused);
         loads.sort_by_key(|load| load.refused);
@@ -369,13 +422,13 @@ mod tests {
         for n in 0..2 * MAX_WATCHED {
             let (stream, region) = (key(&format!("live/{n}")), Region::named(&format!("r{n}")));
             let region = audience.region(region);
-            audience.come(&stream, region);
+            audience.come(&Group::of(&stream, region));
             audience.join(&stream, region);
         }
         assert_eq!(audience.regions.len(), MAX_REGIONS);
         assert_eq!(audience.streams.len(), 2 * MAX_WATCHED);
         for n in 0..2 * MAX_WATCHED {
-            audience.go(&key(&format!("live/{n}")), Region::OTHER);
+            audience.go(&Group::of(&key(&format!("live/{n}")), Region::OTHER));
         }
         assert_eq!(audience.streams.len(), MAX_WATCHED);
     }

@@ -20,6 +20,7 @@ use crate::plan::relay::Relays;
 use crate::plan::{moves, plan};
 use crate::policy::{Policies, Subject};
 use crate::snapshot::{Labels, Ladders, NodeView, Sent, Snapshot};
+use crate::usage::Ledger;
 
 /// All that a scheduler knows.
 #[derive(Default)]
@@ -37,6 +38,7 @@ pub struct Registry {
     labels: Arc<Labels>,
     policies: Arc<Policies>,
     market: Arc<Market>,
+    ledger: Ledger,
     last_number: u16,
     ticked_ms: u64,
     changed: bool,
@@ -182,7 +184,7 @@ impl Registry {
             ..Snapshot::default()
         };
         snapshot.follow(&self.market, unix_ms);
-        snapshot.tally();
+        snapshot.usage = self.ledger.tally(&snapshot, self.ticked_ms);
         snapshot
     }
 

@@ -252,11 +252,11 @@ pub const KEYS: &[Key] = &[
         "Whether viewers keep the top rung when an overloaded edge takes it from others.",
         "its viewers keep the top rung", "its viewers may lose the top rung"),
     key!("caps.viewers", Count(1, 1_000_000_000), caps.viewers,
-        "Viewers that the streams or the regions that the policy selects may have in the whole cluster; new ones are refused beyond; no limit when left out.",
+        "Viewers whom the policy selects that there may be in the whole cluster; new ones are refused beyond; no limit when left out.",
         "more viewers may watch", "fewer viewers may watch"),
     Key {
         path: "caps.egress_mbps", kind: Count(1, 1_000_000_000),
-        meaning: "Mbit/s that the streams or the regions that the policy selects may be sent in the whole cluster; new viewers are refused beyond; no limit when left out.",
+        meaning: "Mbit/s that viewers whom the policy selects may be sent in the whole cluster, by their streams' bit rates; new ones are refused beyond; no limit when left out.",
         more: "more may be sent", less: "less may be sent",
         read: |policy| json!(policy.caps.egress_bps.map(|bps| bps / BPS)),
         write: |policy, value| {

@@ -14,8 +14,7 @@ use cluster::token::{Action, Attempt, Pattern, is_sid, new_sid};
 
 use super::query::Query;
 use super::{Asked, Decided, Redirector, Refused, Request, url, viewer_key};
-use crate::plan::rungs::{self, Step};
-use crate::policy::Subject;
+use crate::plan::rungs;
 use crate::snapshot::{NodeView, Snapshot};
 use crate::steer::{Viewer, steer};
 use crate::steering::{Manifest, PATH, Trail, manifest, media_uri};
@@ -47,8 +46,12 @@ impl Redirector {
                 snapshot,
                 key,
             };
-            let decided = self.decide(request, &query, asked)?;
-            let edge = decided.edges().next().ok_or(Refused::NoEdge)?;
+            let mut decided = self.decide(request, &query, asked)?;
+            let chosen = decided.edges.first().ok_or(Refused::NoEdge)?;
+            let snapshot = decided.asked.snapshot.clone();
+            let edge = &snapshot.nodes[*chosen];
+            let offered = self.offered(&records, &decided, edge);
+            decided.claims.sheds_top = offered.len() < records.len();
             if query.redirect.as_deref() == Some("1") {
                 let token = self.gate.sign(&decided.claims);
                 let passed_on = Query::passed_on(request.query);
@@ -56,7 +59,6 @@ impl Redirector {
                 return Ok(Joined::Location(url(edge, at, &token, passed_on)));
             }
             let session = self.begin(&query, &decided, edge);
-            let offered = self.offered(&records, &decided, edge);
             let playlist = playlist(&query, &decided, edge, (offered, &session));
             Ok(Joined::Playlist(playlist.to_string()))
         })
@@ -70,22 +72,14 @@ impl Redirector {
         decided: &Decided,
         edge: &NodeView,
     ) -> &'r [Arc<StreamRecord>] {
-        let Asked { snapshot, key, .. } = &decided.asked;
-        let policy = snapshot.policies.of(&Subject {
-            stream: Some(key),
-            region: Some(decided.located.region),
-            label: decided.claims.label.as_deref(),
-            stream_labels: snapshot.labels(key),
-        });
-        let protected = policy.policy.rungs.never_shed || decided.session.is_some();
-        let viewer = if protected {
+        let viewer = if decided.keeps_rungs {
             rungs::Viewer::Protected
         } else {
             rungs::Viewer::Ordinary
         };
-        let offered = rungs::offered(records, edge.shedding.step(), viewer);
+        let offered = edge.shedding.offered(records, viewer);
         if offered.len() < records.len() {
-            self.meter.shed(Step::TopRung.as_str());
+            self.meter.shed("top_rung");
         }
         offered
     }

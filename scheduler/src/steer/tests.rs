@@ -11,6 +11,7 @@ use crate::snapshot::fixture::{
     FRANKFURT, PARIS, SHANGHAI, VIRGINIA, edge, sample, snapshot, view,
 };
 use crate::snapshot::{NodeView, Snapshot, hash};
+use crate::usage::Ledger;
 
 fn viewer((lat, lon): (f64, f64)) -> Viewer<'static> {
     let located = Located {
@@ -327,6 +328,31 @@ fn viewers_of_a_small_stream_stay_together_and_at_home() {
 }
 
 #[test]
+fn an_edge_with_no_plan_or_no_chance_leaves_the_others_their_shares() {
+    let mut snapshot = priced(&[1.0; 4]);
+    snapshot.nodes[3].quote.as_mut().unwrap().planned_bps = 0.0;
+    let loads = [2_000_000_000, 1_000_000_000, 1_000_000_000, 1_000_000];
+    for (view, load) in snapshot.nodes.iter_mut().zip(loads) {
+        view.egress_bps = load;
+    }
+    let decision = steer(&snapshot, &viewer(PARIS));
+    let chance = |at: usize| decision.candidates[at].chance;
+    assert!(
+        chance(0) < 0.8 * chance(1),
+        "what carries too much gets less"
+    );
+    assert!((chance(1) - chance(2)).abs() < 1e-9);
+    for view in &mut snapshot.nodes {
+        view.capacity.egress_bps = 1;
+        (view.capacity.viewers, view.egress_bps) = (0, 0);
+        view.quote.as_mut().unwrap().scarcity = f64::MAX;
+    }
+    let decision = steer(&snapshot, &viewer(PARIS));
+    let chances = decision.candidates.iter().map(|it| it.chance);
+    assert!(chances.clone().all(|it| it > 0.0) && (chances.sum::<f64>() - 1.0).abs() < 1e-9);
+}
+
+#[test]
 fn a_policy_at_its_cap_takes_nobody_new_and_keeps_who_is_there() {
     let key = StreamKey::parse("live/x").unwrap();
     let at = |cap: Option<u64>, watching: u32, kept| {
@@ -341,7 +367,7 @@ fn a_policy_at_its_cap_takes_nobody_new_and_keeps_who_is_there() {
         let mut policy = Policy::default();
         policy.caps.viewers = cap;
         snapshot.policies = Arc::new(Policies::new(Vec::new(), policy));
-        snapshot.tally();
+        snapshot.usage = Ledger::default().tally(&snapshot, 0);
         let viewer = Viewer {
             stream: Some(&key),
             kept,

@@ -7,7 +7,6 @@ use crate::playback::Resume;
 use crate::upstream::Lease;
 use crate::viewer::{Closed, Protocol, Viewers};
 use cluster::moves::Moves;
-use cluster::stream::StreamKey;
 use std::sync::atomic::AtomicBool;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -53,13 +52,7 @@ impl Room {
         let address = self.listener.local_addr().unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         let (socket, _) = self.listener.accept().await.unwrap();
-        let stream = StreamKey::parse("live/x").unwrap();
-        let place = self
-            .viewers
-            .enter(&stream, cluster::region::Region::UNKNOWN, None, |_| {
-                Ok::<_, ()>(())
-            })
-            .unwrap();
+        let place = crate::fixture::place(&self.viewers);
         let seat = Seat {
             socket,
             head: Bytes::from_static(HEAD),

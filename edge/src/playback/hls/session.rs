@@ -204,7 +204,7 @@ const TARGETS: u32 = 3;
 mod tests {
     use super::*;
     use crate::meter::Metrics;
-    use crate::viewer::Viewers;
+    use crate::viewer::{Group, Viewers};
 
     fn key(text: &str) -> StreamKey {
         StreamKey::parse(text).unwrap()
@@ -212,8 +212,8 @@ mod tests {
 
     fn place(viewers: &Viewers, sid: &str) -> Place {
         let free = |_| Ok::<_, ()>(());
-        let region = cluster::region::Region::UNKNOWN;
-        let entered = viewers.enter(&key("live/x"), region, Some(sid), free);
+        let group = Group::of(&key("live/x"), cluster::region::Region::UNKNOWN);
+        let entered = viewers.enter(group, Some(sid), free);
         entered.unwrap()
     }
 

@@ -6,7 +6,6 @@ use crate::meter::Metrics;
 use crate::playback::Options;
 use crate::upstream::Lease;
 use crate::viewer::{Protocol, Viewers};
-use cluster::stream::StreamKey;
 use media::flv::{Demuxer, Event};
 use tokio::io::DuplexStream;
 
@@ -47,12 +46,7 @@ impl Socket {
 /// A viewer's socket, and what is counted at the other side.
 fn connect(feed: &Feed) -> (Socket, Metrics) {
     let metrics = Metrics::default();
-    let stream = StreamKey::parse("live/x").unwrap();
-    let place = Viewers::new(metrics.clone())
-        .enter(&stream, cluster::region::Region::UNKNOWN, None, |_| {
-            Ok::<_, ()>(())
-        })
-        .unwrap();
+    let place = crate::fixture::place(&Viewers::new(metrics.clone()));
     let viewer = place.watch(Protocol::WebSocket, Lease::default());
     let tags = Tags::new(feed.consumer.clone(), Options::default(), TERMS);
     let (ours, theirs) = tokio::io::duplex(64 << 10);

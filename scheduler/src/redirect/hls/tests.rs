@@ -10,6 +10,7 @@ use http::{Method, StatusCode, header};
 use transport::http::Peer;
 
 use super::*;
+use crate::policy::{Policies, Policy};
 use crate::redirect::public;
 use crate::redirect::tests::{NOW_S, SECRET, open, redirector, request, world};
 use crate::snapshot::fixture::stream;
@@ -108,6 +109,41 @@ fn a_player_is_given_the_rungs_on_air_at_the_best_edge_best_first() {
         playlist.contains("BANDWIDTH=6016000,AVERAGE-BANDWIDTH=1016000"),
         "{playlist}"
     );
+}
+
+#[test]
+fn ordinary_players_are_not_offered_the_top_rung_of_a_nearly_full_edge() {
+    let offered = |load: f32, never_shed: bool, query: &str| {
+        let mut snapshot = ladder();
+        for view in &mut snapshot.nodes {
+            view.shedding = view.shedding.next(0, load, 0.92);
+        }
+        let mut policy = Policy::default();
+        policy.rungs.never_shed = never_shed;
+        snapshot.policies = Arc::new(Policies::new(Vec::new(), policy));
+        let redirector = redirector(snapshot, Audience::Redirected);
+        let joined = redirector.join(&request(SHANGHAI, "/live/x.m3u8", query));
+        match joined.unwrap() {
+            Joined::Playlist(text) => text.contains("x_1080"),
+            Joined::Location(url) => {
+                let token = url.split("token=").nth(1).unwrap();
+                let what = Attempt {
+                    action: Action::Play,
+                    stream: &key("live/x"),
+                    node: None,
+                    client: SHANGHAI.parse().unwrap(),
+                };
+                let claims = Keys::derive(SECRET).unwrap().verify(token, &what, NOW_S);
+                !claims.unwrap().sheds_top
+            }
+        }
+    };
+    for query in ["", "redirect=1"] {
+        let rows = [(0.5, false, true), (0.9, false, false), (0.9, true, true)];
+        for (load, never_shed, top) in rows {
+            assert_eq!(offered(load, never_shed, query), top, "{load} {never_shed}");
+        }
+    }
 }
 
 #[test]

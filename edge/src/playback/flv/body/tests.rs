@@ -6,7 +6,6 @@ use crate::meter::Metrics;
 use crate::playback::Options;
 use crate::upstream::Lease;
 use crate::viewer::{Protocol, Viewers};
-use cluster::stream::StreamKey;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
@@ -35,13 +34,7 @@ impl Room {
     }
 
     fn body(&self, feed: &Feed) -> Body {
-        let stream = StreamKey::parse("live/x").unwrap();
-        let place = self
-            .viewers
-            .enter(&stream, cluster::region::Region::UNKNOWN, None, |_| {
-                Ok::<_, ()>(())
-            })
-            .unwrap();
+        let place = crate::fixture::place(&self.viewers);
         let viewer = place.watch(Protocol::Flv, Lease::default());
         let tags = Tags::new(feed.consumer.clone(), Options::default(), TERMS);
         Body::new(tags, viewer, TERMS, &self.drain)
