@@ -32,7 +32,7 @@ fn main() -> anyhow::Result<()> {
         {
             let tariffs = &prices.tariffs;
             let mut rules: Vec<Box<dyn Rule>> = vec![
-                Box::new(Spill::nearest(&world)),
+                Box::new(Spill::nearest(&world, 0.85)),
                 Box::new(Geographic::new(&world)),
                 Box::new(Spill::cheapest(&world, tariffs, 25.0)),
                 Box::new(Weir::new(

@@ -11,3 +11,5 @@ pub mod network;
 pub mod world;
 pub mod run;
 pub mod policies;
+pub mod report;
+pub mod study;

@@ -6,6 +6,7 @@
 
 pub mod folder;
 pub mod generate;
+pub mod own;
 pub mod prices;
 pub mod scenario;
 
@@ -13,6 +14,8 @@ pub mod scenario;
 pub(crate) mod fixture;
 
 use std::ops::Range;
+
+use scheduler::plan::billing::SLOT_S;
 
 /// A world, complete.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,6 +72,11 @@ impl Time {
     /// Slots of a day.
     pub fn day(&self) -> usize {
         (DAY_S / self.step_s).max(1) as usize
+    }
+
+    /// Slots that are one sample of a bill.
+    pub fn slots_a_bill(&self) -> usize {
+        (SLOT_S / self.step_s).max(1) as usize
     }
 
     /// The slots that are billed.

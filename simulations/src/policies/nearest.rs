@@ -6,6 +6,7 @@
 
 use scheduler::plan::billing::Tariff;
 
+use super::within;
 use crate::run::{Known, Rule};
 use crate::world::World;
 
@@ -55,34 +56,36 @@ pub struct Spill {
     order: Vec<usize>,
     /// By region, its paths in the order in which they are filled.
     paths: Vec<Vec<usize>>,
+    /// Part of its capacity up to which an edge is filled.
+    full: f64,
     room: Vec<f64>,
 }
 
 impl Spill {
-    /// B1 for a world: nearest first.
-    pub fn nearest(world: &World) -> Self {
+    /// B1 for a world: nearest first, each edge filled up to that share of its capacity.
+    pub fn nearest(world: &World, full: f64) -> Self {
         let regions = 0..world.regions.len();
         let paths = regions.map(|region| world.range(region).collect());
-        Self::new("B1", world, paths.collect())
+        let rule = Self::new("B1", world, paths.collect());
+        Self { full, ..rule }
     }
 
     /// B8 for a world: cheapest first, within so many milliseconds of the nearest.
     pub fn cheapest(world: &World, tariffs: &[Tariff], slack_ms: f64) -> Self {
         let usd = |at: usize| tariffs[world.paths[at].edge as usize].marginal_usd();
         let paths = |region: usize| {
-            let range = world.range(region);
-            let near = world.paths[range.start].rtt_ms;
-            let fits = |(nth, at): (usize, usize)| {
-                let within = world.paths[at].rtt_ms <= near + slack_ms;
-                (nth < ALWAYS || within).then_some(at)
-            };
-            let mut paths: Vec<usize> = range.enumerate().filter_map(fits).collect();
+            let mut paths = within(world, region, slack_ms);
             // Of equal prices the nearer stays first.
             paths.sort_by(|a, b| usd(*a).total_cmp(&usd(*b)));
             paths
         };
         let regions = 0..world.regions.len();
         Self::new("B8", world, regions.map(paths).collect())
+    }
+
+    /// The same under another name.
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 
     fn new(name: &'static str, world: &World, paths: Vec<Vec<usize>>) -> Self {
@@ -96,6 +99,7 @@ impl Spill {
             name,
             order,
             paths,
+            full: FULL,
             room: Vec::new(),
         }
     }
@@ -122,7 +126,7 @@ impl Rule for Spill {
         let world = known.world;
         let rooms = world.edges.iter().zip(known.up);
         let room = |(edge, up): (&crate::world::Edge, &bool)| {
-            f64::from(u8::from(*up)) * FULL * edge.capacity_mbps
+            f64::from(u8::from(*up)) * self.full * edge.capacity_mbps
         };
         self.room.clear();
         self.room.extend(rooms.map(room));
@@ -154,5 +158,3 @@ impl Rule for Spill {
 
 /// Part of its capacity up to which an edge is filled.
 const FULL: f64 = 0.85;
-/// Edges that a region may use however far they are.
-const ALWAYS: usize = 3;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cluster::node::NodeId;
 use cluster::region::Region;
-use scheduler::plan::billing::{Bill, SLOT_S, Tariff};
+use scheduler::plan::billing::{Bill, Tariff};
 use scheduler::plan::cost;
 use scheduler::plan::goals::{Goals, PAST_DAYS, Past};
 use scheduler::plan::trade::{Planned, trade};
@@ -32,6 +32,36 @@ pub struct Nothing;
 impl Foresight for Nothing {
     fn outlook(&self, _: usize, _: usize) -> Outlook {
         Outlook::STEADY
+    }
+}
+
+/// Everything: demand of the slot that begins is known. An oracle's.
+#[derive(Clone, Debug)]
+pub struct Perfect {
+    regions: usize,
+    demand: Vec<f32>,
+}
+
+impl Perfect {
+    /// Of a world.
+    pub fn new(world: &World) -> Self {
+        Self {
+            regions: world.regions.len(),
+            demand: world.demand.clone(),
+        }
+    }
+}
+
+impl Foresight for Perfect {
+    fn outlook(&self, slot: usize, region: usize) -> Outlook {
+        let at = |slot: usize| f64::from(self.demand[slot * self.regions + region]);
+        let before = at(slot.saturating_sub(1));
+        let factor = if before > 0.0 { at(slot) / before } else { 1.0 };
+        Outlook {
+            median: factor,
+            quantiles: [factor; 3],
+            risk: 0.0,
+        }
     }
 }
 
@@ -63,7 +93,7 @@ impl Weir {
         policies: Arc<Policies>,
         foresight: Arc<dyn Foresight>,
     ) -> Self {
-        let slots_a_bill = (SLOT_S / world.time.step_s).max(1) as usize;
+        let slots_a_bill = world.time.slots_a_bill();
         let slots = world.time.billed().len() / slots_a_bill;
         Self {
             name: "weir".to_owned(),

@@ -14,6 +14,8 @@ pub struct Ran {
     pub by_path: Vec<f64>,
     /// By billed day.
     pub days: Vec<Day>,
+    /// Slots that are one sample of a bill.
+    pub slots_a_bill: usize,
 }
 
 /// Sums over a day's slots.
@@ -52,6 +54,7 @@ impl Tally {
                 loads: vec![Vec::with_capacity(slots); world.edges.len()],
                 by_path: vec![0.0; world.paths.len()],
                 days: vec![Day::default(); world.time.days()],
+                slots_a_bill: world.time.slots_a_bill(),
             },
             first: world.time.billed_from,
             day: world.time.day(),
@@ -143,12 +146,12 @@ impl Ran {
         above / self.volume().max(NOTHING_MBPS)
     }
 
-    /// The samples of an edge as bills take them, bits per second.
+    /// The samples of an edge as bills take them, bits per second: means of five minutes where
+    /// slots are shorter.
     pub fn samples(&self, edge: usize) -> Vec<f32> {
-        self.loads[edge]
-            .iter()
-            .map(|mbps| (mbps * 1e6) as f32)
-            .collect()
+        let mean = |slots: &[f64]| slots.iter().sum::<f64>() / slots.len() as f64;
+        let slots = self.loads[edge].chunks(self.slots_a_bill.max(1));
+        slots.map(|slots| (mean(slots) * 1e6) as f32).collect()
     }
 }
 

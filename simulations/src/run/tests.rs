@@ -34,7 +34,7 @@ fn the_independent_figures_of_the_reference_worlds_are_met() {
     for folder in folder::worlds_at(&worlds).unwrap().iter().take(most) {
         let (world, prices) = folder::read(folder).unwrap();
         let b0 = whole(&world, &mut Geographic::new(&world));
-        let b1 = whole(&world, &mut Spill::nearest(&world));
+        let b1 = whole(&world, &mut Spill::nearest(&world, 0.85));
         for (ran, columns) in [
             (&b0, [3, 5, 9, 10, 11, 12, 13]),
             (&b1, [6, 8, 14, 15, 16, 17, 18]),
@@ -96,7 +96,7 @@ fn rules_without_memory_do_what_a_pencil_does() {
     ];
     let both_usd = 2.0 * (100.0 + 50.0 * 5.0 / 60.0) + 70.0;
     let mut b8 = Spill::cheapest(&world, &tariffs, 25.0);
-    let (mut b0, mut b1) = (Geographic::new(&world), Spill::nearest(&world));
+    let (mut b0, mut b1) = (Geographic::new(&world), Spill::nearest(&world, 0.85));
     let rules: [&mut dyn Rule; 3] = [&mut b0, &mut b1, &mut b8];
     let expected = [
         (on_b, 150.0, [20.0, 20.0], 0.0),
@@ -131,7 +131,7 @@ fn a_dead_edge_gets_nothing_and_what_nobody_can_serve_is_counted() {
     let (mut world, _) = crate::world::fixture::pencil();
     let dead = |edge, slots| crate::world::Outage { edge, slots };
     world.outages = vec![dead(0, 2..4), dead(1, 3..4)];
-    let ran = whole(&world, &mut Spill::nearest(&world));
+    let ran = whole(&world, &mut Spill::nearest(&world, 0.85));
     assert_eq!(ran.loads[0][1], 0.0);
     assert_eq!(ran.loads[1][1], 140.0);
     assert_eq!((ran.loads[0][2], ran.loads[1][2]), (0.0, 0.0));
