@@ -159,14 +159,33 @@ impl Laid {
     }
 }
 
-/// All streams' ways, kept from one plan to the next. One stream in `TURNS` is laid anew each
-/// time in any case, since a better parent may have come near without anything else having changed.
+/// All streams' ways, kept from one plan to the next. A stream is laid anew when so much has
+/// changed for so many of its viewers that it matters, and one in `TURNS` each time in any case,
+/// since a better parent may have come near without anything else having changed.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
     /// Seeds of the nodes that the ways' indices mean.
     nodes: Vec<u64>,
-    known: HashMap<u64, (u64, Arc<Laid>)>,
-    turn: u64,
+    /// By region.
+    regions: Vec<Offered>,
+    known: HashMap<u64, Known>,
+    round: u64,
+}
+
+/// What a region was offered when that last changed by much, and the round in which it did.
+#[derive(Clone, Debug, Default)]
+struct Offered {
+    offers: Vec<Offer>,
+    round: u64,
+}
+
+/// A stream as it was laid, in which round, for whom.
+#[derive(Clone, Debug)]
+struct Known {
+    laid: Arc<Laid>,
+    round: u64,
+    mark: u64,
+    viewers: Box<[f32]>,
 }
 
 impl Paths {
@@ -178,26 +197,74 @@ impl Paths {
         terms: &Terms,
     ) -> Vec<Arc<Laid>> {
         self.follow(ground.nodes);
+        self.round += 1;
+        self.compare(ground);
         let ground = Survey::new(*ground, terms);
+        let mut opener = open::Opener::new(&ground);
         let mut known = HashMap::with_capacity(streams.len());
-        self.turn = (self.turn + 1) % TURNS;
         let lay = |stream: &Stream<'_>| {
-            let before = self.known.get(&stream.seed);
-            let its_turn = stream.seed % TURNS == self.turn;
-            let same = |(mark, laid): &&(u64, Arc<Laid>)| ground.mark(stream, laid) == *mark;
-            if let Some(kept) = before.filter(|_| !its_turn).filter(same) {
-                known.insert(stream.seed, kept.clone());
-                return kept.1.clone();
-            }
-            let nothing = Laid::default();
-            let before = before.map_or(&nothing, |(_, laid)| laid);
-            let laid = Arc::new(ground.lay(stream, before));
-            known.insert(stream.seed, (ground.mark(stream, &laid), laid.clone()));
+            let before = self.known.remove(&stream.seed);
+            let its_turn = stream.seed % TURNS == self.round % TURNS;
+            let holds = |known: &Known| {
+                !its_turn
+                    && ground.mark(stream, &known.laid) == known.mark
+                    && !self.drifted(stream, known)
+            };
+            let now = match before {
+                Some(known) if holds(&known) => known,
+                before => {
+                    let before = before.map(|known| known.laid).unwrap_or_default();
+                    let laid = Arc::new(ground.lay(&mut opener, stream, &before));
+                    Known {
+                        round: self.round,
+                        mark: ground.mark(stream, &laid),
+                        viewers: stream.viewers.iter().map(|(_, viewers)| *viewers).collect(),
+                        laid,
+                    }
+                }
+            };
+            let laid = now.laid.clone();
+            known.insert(stream.seed, now);
             laid
         };
         let laid = streams.iter().map(lay).collect();
         self.known = known;
         laid
+    }
+
+    /// Notes the regions whose offers are not what they were.
+    fn compare(&mut self, ground: &Ground<'_>) {
+        let regions = ground.starts.len().saturating_sub(1);
+        self.regions.resize_with(regions, Offered::default);
+        let like = |(a, b): (&Offer, &Offer)| {
+            let most = CHANGE * a.cost.abs() + LEAST_CHANGE;
+            a.edge == b.edge && (a.cost - b.cost).abs() <= most
+        };
+        for (pair, known) in ground.starts.windows(2).zip(&mut self.regions) {
+            let offers = &ground.offers[pair[0] as usize..pair[1] as usize];
+            let same = known.offers.len() == offers.len();
+            if !(same && known.offers.iter().zip(offers).all(like)) {
+                known.offers.clear();
+                known.offers.extend_from_slice(offers);
+                known.round = self.round;
+            }
+        }
+    }
+
+    /// Whether too many of a stream's viewers came, went, or are offered something else.
+    fn drifted(&self, stream: &Stream<'_>, known: &Known) -> bool {
+        let (mut all, mut apart) = (0.0, 0.0);
+        for (&(region, viewers), was) in stream.viewers.iter().zip(&known.viewers) {
+            let offered = self.regions.get(region as usize);
+            let other = offered.is_some_and(|offered| offered.round > known.round);
+            all += viewers;
+            apart += if other {
+                viewers
+            } else {
+                (viewers - was).abs()
+            };
+        }
+        apart > DRIFT * all
     }
 
     /// Takes over the nodes' indices when nodes came or went.
@@ -215,7 +282,7 @@ impl Paths {
             .map(|(at, node)| (node.seed, at))
             .collect();
         let now = |old: u32| at.get(&self.nodes[old as usize]).copied();
-        for (mark, laid) in self.known.values_mut() {
+        for Known { mark, laid, .. } in self.known.values_mut() {
             let way = |way: &Way| {
                 Some(Way {
                     node: now(way.node)?,
@@ -245,8 +312,6 @@ struct Survey<'a> {
     hubs: Vec<Vec<u32>>,
     /// Changes with the nodes.
     nodes_mark: u64,
-    /// Changes with each region's offers.
-    marks: Vec<u64>,
 }
 
 impl<'a> Survey<'a> {
@@ -263,36 +328,28 @@ impl<'a> Survey<'a> {
             let flags = flags | (node.health as u64) << 2 | u64::from(node.zone) << 8;
             mix(mark ^ node.seed ^ mix(flags ^ u64::from(node.metro) << 40))
         };
-        let mut marks: Vec<u64> = Vec::with_capacity(ground.starts.len());
-        for pair in ground.starts.windows(2) {
-            let offers = &ground.offers[pair[0] as usize..pair[1] as usize];
-            let mark =
-                |mark, offer: &Offer| mix(mark ^ coarse(offer.cost) ^ u64::from(offer.edge) << 32);
-            marks.push(offers.iter().fold(0, mark));
-        }
         Self {
             ground,
             terms,
             hubs,
             nodes_mark: ground.nodes.iter().fold(1, about),
-            marks,
         }
     }
 
-    /// The same while nothing that matters to a stream has changed by much.
+    /// The same while nothing but viewers and offers has changed by much for a stream.
     fn mark(&self, stream: &Stream<'_>, laid: &Laid) -> u64 {
         let mut mark =
             self.nodes_mark ^ u64::from(stream.origin) << 32 ^ u64::from(stream.replicas);
         mark = mix(mark ^ coarse(stream.consolidate_below) << 8 ^ stream.cold as u64);
-        for &(region, viewers) in stream.viewers {
-            let offers = self.marks.get(region as usize).copied().unwrap_or_default();
-            mark = mix(mark ^ offers ^ coarse(f64::from(viewers)).rotate_left(32));
+        for &(region, _) in stream.viewers {
+            mark = mix(mark ^ u64::from(region));
         }
         for &carrier in stream.carriers {
             mark = mix(mark ^ u64::from(carrier));
         }
         for way in &laid.ways {
-            let price = self.node(way.parent).price;
+            let parent = self.node(way.parent);
+            let price = parent.relay + parent.price;
             mark = mix(mark ^ coarse(price) ^ coarse(self.rtt_ms(way.parent, way.node)) << 16);
         }
         if let Some(allowed) = stream.allowed {
@@ -302,11 +359,11 @@ impl<'a> Survey<'a> {
         mark
     }
 
-    fn lay(&self, stream: &Stream<'_>, before: &Laid) -> Laid {
+    fn lay(&self, opener: &mut open::Opener<'_>, stream: &Stream<'_>, before: &Laid) -> Laid {
         if self.ground.nodes.get(stream.origin as usize).is_none() {
             return Laid::default();
         }
-        let open = open::open(self, stream, &before.open);
+        let open = opener.open(stream, &before.open);
         let ways = tree::ways(self, stream, &open, before);
         let most = stream
             .viewers
@@ -366,6 +423,13 @@ pub fn buckets(viewers: f64, consolidate_below: f64) -> u32 {
 fn coarse(value: f64) -> u64 {
     value.to_bits() >> 50
 }
+
+/// A cost that changed by more than this part of it and this much is another one.
+const CHANGE: f64 = 0.1;
+const LEAST_CHANGE: f64 = 0.01;
+
+/// A stream stays as it is while no more than this part of its viewers is concerned.
+const DRIFT: f32 = 0.2;
 
 /// Planned every ten seconds, each stream is looked at within ten minutes.
 const TURNS: u64 = 64;

@@ -6,32 +6,39 @@
 //! which are opened with it.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, VecDeque};
 
-use super::{Cold, Stream, Survey, buckets};
+use super::{Cold, Offer, Stream, Survey, buckets};
 
 /// What an edge could do for one region.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Chance {
-    edge: u32,
     /// Index into the stream's regions.
-    region: usize,
+    region: u32,
+    viewers: f32,
     cost: f64,
 }
 
-struct Opening<'a> {
+/// Chooses edges for one stream after the other, with room that all of them use.
+pub(super) struct Opener<'a> {
     survey: &'a Survey<'a>,
-    stream: &'a Stream<'a>,
-    /// By region.
+    /// Of one edge after the other.
     chances: Vec<Chance>,
-    /// Where each region's chances begin, and the end.
-    starts: Vec<usize>,
-    /// Indices of chances, by edge.
-    by_edge: Vec<u32>,
-    /// What each region's viewers cost at the best open edge.
+    /// The edges that have chances.
+    edges: Vec<u32>,
+    /// By node, where its chances begin and end.
+    spans: Vec<(u32, u32)>,
+    /// By region of the stream, what its viewers cost at the best open edge.
     best: Vec<f64>,
     open: Vec<u32>,
+    /// By node.
     is_open: Vec<bool>,
+    /// By node, whether it was open in the plan before.
+    was_open: Vec<bool>,
+    /// By metro and by zone, whether an edge is open there.
+    metros: Vec<bool>,
+    zones: Vec<bool>,
 }
 
 /// An edge with what it gained when it was last looked at; the lower index of equals first.
@@ -57,155 +64,199 @@ impl PartialOrd for Candidate {
     }
 }
 
-/// The edges at which a stream is to be kept, ascending; `before` are those of the plan before.
-pub(super) fn open(survey: &Survey<'_>, stream: &Stream<'_>, before: &[u32]) -> Vec<u32> {
-    let mut chances = Vec::with_capacity(8 * stream.viewers.len());
-    let mut starts = Vec::with_capacity(stream.viewers.len() + 1);
-    let mut best = Vec::with_capacity(stream.viewers.len());
-    for (region, &(at, _)) in stream.viewers.iter().enumerate() {
-        starts.push(chances.len());
-        let offers = survey.offers(at).iter();
-        let mut worst = 0.0_f64;
-        for offer in offers.filter(|offer| survey.serves(stream, offer.edge)) {
-            let kept = before.binary_search(&offer.edge).is_ok();
-            let favour = survey.terms.deadband * offer.cost.abs();
-            let cost = offer.cost - if kept { favour } else { 0.0 };
-            worst = worst.max(cost);
-            let edge = offer.edge;
-            chances.push(Chance { edge, region, cost });
+impl<'a> Opener<'a> {
+    pub(super) fn new(survey: &'a Survey<'a>) -> Self {
+        let nodes = survey.ground.nodes;
+        let places = |place: fn(&super::Node) -> u32| {
+            let most = nodes.iter().map(|node| place(node) as usize + 1).max();
+            vec![false; most.unwrap_or(0)]
+        };
+        Self {
+            survey,
+            chances: Vec::new(),
+            edges: Vec::new(),
+            spans: vec![(0, 0); nodes.len()],
+            best: Vec::new(),
+            open: Vec::new(),
+            is_open: vec![false; nodes.len()],
+            was_open: vec![false; nodes.len()],
+            metros: places(|node| node.metro),
+            zones: places(|node| node.zone),
         }
-        // Without an edge, one copy more is always worth it.
-        best.push(worst + 1.0 + survey.terms.copy + survey.terms.hops);
     }
-    starts.push(chances.len());
-    let mut by_edge: Vec<u32> = (0..chances.len() as u32).collect();
-    by_edge.sort_by_key(|&at| chances[at as usize].edge);
-    let mut opening = Opening {
-        survey,
-        stream,
-        chances,
-        starts,
-        by_edge,
-        best,
-        open: Vec::new(),
-        is_open: vec![false; survey.ground.nodes.len()],
-    };
-    opening.grow();
-    opening.prune();
-    opening.spread();
-    opening.open.sort_unstable();
-    opening.open
-}
 
-impl Opening<'_> {
+    /// The edges at which a stream is to be kept, ascending; `before` are those of the plan before.
+    pub(super) fn open(&mut self, stream: &Stream<'_>, before: &[u32]) -> Vec<u32> {
+        for &edge in before {
+            self.was_open[edge as usize] = true;
+        }
+        self.gather(stream);
+        self.grow(stream);
+        self.prune(stream);
+        self.spread(stream);
+        self.clear(before);
+        let mut open = std::mem::take(&mut self.open);
+        open.sort_unstable();
+        open
+    }
+
+    fn clear(&mut self, before: &[u32]) {
+        for &edge in before {
+            self.was_open[edge as usize] = false;
+        }
+        for edge in self.edges.drain(..) {
+            let node = self.survey.node(edge);
+            self.spans[edge as usize] = (0, 0);
+            self.is_open[edge as usize] = false;
+            self.metros[node.metro as usize] = false;
+            self.zones[node.zone as usize] = false;
+        }
+        self.best.clear();
+    }
+
     fn fee(&self) -> f64 {
         self.survey.terms.copy + self.survey.terms.hops
     }
 
+    /// What an offer costs, a little less where it keeps what was.
+    fn cost(&self, offer: &Offer) -> f64 {
+        let favour = self.survey.terms.deadband * offer.cost.abs();
+        offer.cost
+            - if self.was_open[offer.edge as usize] {
+                favour
+            } else {
+                0.0
+            }
+    }
+
+    fn gather(&mut self, stream: &Stream<'_>) {
+        let survey = self.survey;
+        for &(region, _) in stream.viewers {
+            let mut worst = 0.0_f64;
+            let offers = survey.offers(region).iter();
+            for offer in offers.filter(|offer| survey.serves(stream, offer.edge)) {
+                worst = worst.max(self.cost(offer));
+                let (_, count) = &mut self.spans[offer.edge as usize];
+                if *count == 0 {
+                    self.edges.push(offer.edge);
+                }
+                *count += 1;
+            }
+            // Without an edge, one copy more is always worth it.
+            self.best.push(worst + 1.0 + self.fee());
+        }
+        let mut start = 0;
+        for &edge in &self.edges {
+            let span = &mut self.spans[edge as usize];
+            let count = span.1;
+            *span = (start, start);
+            start += count;
+        }
+        self.chances.resize(start as usize, Chance::default());
+        for (nth, &(region, viewers)) in (0..).zip(stream.viewers) {
+            let offers = survey.offers(region).iter();
+            for offer in offers.filter(|offer| survey.serves(stream, offer.edge)) {
+                let cost = self.cost(offer);
+                let (_, end) = &mut self.spans[offer.edge as usize];
+                self.chances[*end as usize] = Chance {
+                    region: nth,
+                    viewers,
+                    cost,
+                };
+                *end += 1;
+            }
+        }
+    }
+
     /// What an edge could do, region by region.
-    fn at(&self, edge: u32) -> impl Iterator<Item = &Chance> {
-        let edge_of = |at: &u32| self.chances[*at as usize].edge;
-        let from = self.by_edge.partition_point(|at| edge_of(at) < edge);
-        let mine = self.by_edge[from..]
-            .iter()
-            .map(|&at| &self.chances[at as usize]);
-        mine.take_while(move |chance| chance.edge == edge)
-    }
-
-    /// What could be done for a region.
-    fn of(&self, region: usize) -> &[Chance] {
-        &self.chances[self.starts[region]..self.starts[region + 1]]
-    }
-
-    fn viewers(&self, region: usize) -> f64 {
-        f64::from(self.stream.viewers[region].1)
+    fn at(&self, edge: u32) -> &[Chance] {
+        let (from, to) = self.spans[edge as usize];
+        &self.chances[from as usize..to as usize]
     }
 
     /// What opening an edge gains, and how many viewers would go there.
     fn gain(&self, edge: u32) -> (f64, f64) {
-        let better = self.at(edge).filter(|it| it.cost < self.best[it.region]);
         let (mut gain, mut viewers) = (-self.fee(), 0.0);
-        for chance in better {
-            viewers += self.viewers(chance.region);
-            gain += self.viewers(chance.region) * (self.best[chance.region] - chance.cost);
+        for chance in self.at(edge) {
+            let better = self.best[chance.region as usize] - chance.cost;
+            if better > 0.0 {
+                viewers += f64::from(chance.viewers);
+                gain += f64::from(chance.viewers) * better;
+            }
         }
         (gain, viewers)
     }
 
-    /// Opens edges, the greatest gain first, while there is one.
-    fn grow(&mut self) {
-        let edges = self
-            .by_edge
-            .iter()
-            .map(|&at| self.chances[at as usize].edge);
-        let mut edges: Vec<u32> = edges.collect();
-        edges.dedup();
-        let candidate = |edge| Candidate {
+    /// Opens edges, the greatest gain first, while there is one; then others up to the replicas.
+    fn grow(&mut self, stream: &Stream<'_>) {
+        let candidate = |&edge: &u32| Candidate {
             gain: self.gain(edge).0,
             edge,
         };
-        let mut queue: BinaryHeap<Candidate> = edges.into_iter().map(candidate).collect();
-        let least = self.stream.replicas.max(1) as usize;
-        let mut passed_over = Vec::new();
-        while let Some(Candidate { edge, .. }) = queue.pop() {
-            let (gain, viewers) = self.gain(edge);
-            let again = Candidate { gain, edge };
-            if queue.peek().is_some_and(|next| *next > again) {
-                queue.push(again);
+        let mut queue: BinaryHeap<Candidate> = self.edges.iter().map(candidate).collect();
+        let mut passed_over = VecDeque::new();
+        while let Some(mut first) = queue.peek_mut() {
+            let (gain, viewers) = self.gain(first.edge);
+            if gain < first.gain {
+                first.gain = gain;
                 continue;
             }
-            if gain > 0.0 && self.may_join(edge, viewers) {
+            if gain <= 0.0 {
+                break;
+            }
+            let edge = PeekMut::pop(first).edge;
+            if self.may_join(stream, edge, viewers) {
                 self.take(edge);
             } else {
-                passed_over.push(edge);
+                passed_over.push_back(edge);
             }
         }
-        let wanted = least.saturating_sub(self.open.len());
-        passed_over
-            .into_iter()
-            .take(wanted)
-            .for_each(|edge| self.take(edge));
+        let least = stream.replicas.max(1) as usize;
+        while self.open.len() < least {
+            let next = passed_over.pop_front().or_else(|| Some(queue.pop()?.edge));
+            match next {
+                Some(edge) => self.take(edge),
+                None => break,
+            }
+        }
     }
 
     /// Whether so many viewers are worth an edge beside those that are open.
-    fn may_join(&self, edge: u32, viewers: f64) -> bool {
+    fn may_join(&self, stream: &Stream<'_>, edge: u32, viewers: f64) -> bool {
         let node = self.survey.node(edge);
-        let others = || self.open.iter().map(|&other| self.survey.node(other));
-        let beside = others().any(|other| other.metro == node.metro);
-        let cold = match self.stream.cold {
+        let beside = self.metros[node.metro as usize];
+        let cold = match stream.cold {
             Cold::Off => false,
             Cold::Metro => beside,
-            Cold::Zone => others().any(|other| other.zone == node.zone),
+            Cold::Zone => self.zones[node.zone as usize],
         };
-        !cold && (!beside || viewers >= self.stream.consolidate_below)
+        !cold && (!beside || viewers >= stream.consolidate_below)
     }
 
     fn take(&mut self, edge: u32) {
+        let node = self.survey.node(edge);
+        self.metros[node.metro as usize] = true;
+        self.zones[node.zone as usize] = true;
         self.open.push(edge);
         self.is_open[edge as usize] = true;
-        let edge_of = |at: &u32| self.chances[*at as usize].edge;
-        let from = self.by_edge.partition_point(|at| edge_of(at) < edge);
-        for &at in &self.by_edge[from..] {
-            let chance = self.chances[at as usize];
-            if chance.edge != edge {
-                break;
-            }
-            let best = &mut self.best[chance.region];
+        let (from, to) = self.spans[edge as usize];
+        for chance in &self.chances[from as usize..to as usize] {
+            let best = &mut self.best[chance.region as usize];
             *best = best.min(chance.cost);
         }
     }
 
     /// Closes what costs more than it gains now that others are open.
-    fn prune(&mut self) {
-        let least = self.stream.replicas.max(1) as usize;
+    fn prune(&mut self, stream: &Stream<'_>) {
+        let least = stream.replicas.max(1) as usize;
         let mut at = 0;
         while self.open.len() > least && at < self.open.len() {
             let edge = self.open[at];
             let loss = |chance: &Chance| {
-                let without = self.cheapest(chance.region, |other| other != edge);
-                self.viewers(chance.region) * (without - chance.cost).max(0.0)
+                let others = self.cheapest(stream, chance.region, edge);
+                f64::from(chance.viewers) * (others - chance.cost).max(0.0)
             };
-            if self.at(edge).map(loss).sum::<f64>() < self.fee() {
+            if self.at(edge).iter().map(loss).sum::<f64>() < self.fee() {
                 self.open.remove(at);
                 self.is_open[edge as usize] = false;
             } else {
@@ -214,25 +265,28 @@ impl Opening<'_> {
         }
     }
 
-    /// What a region's viewers cost at the best of those open edges.
-    fn cheapest(&self, region: usize, of: impl Fn(u32) -> bool) -> f64 {
-        let open = self.of(region).iter();
-        let open = open.filter(|it| self.is_open[it.edge as usize] && of(it.edge));
-        open.map(|it| it.cost).fold(f64::INFINITY, f64::min)
+    /// What a region's viewers cost at the best of the open edges but one.
+    fn cheapest(&self, stream: &Stream<'_>, region: u32, but: u32) -> f64 {
+        let (region, _) = stream.viewers[region as usize];
+        let open = self.survey.offers(region).iter();
+        let open = open.filter(|it| self.is_open[it.edge as usize] && it.edge != but);
+        open.map(|it| self.cost(it)).fold(f64::INFINITY, f64::min)
     }
 
     /// Opens the edges over which the viewers of large regions are hashed.
-    fn spread(&mut self) {
-        for (region, &(_, viewers)) in self.stream.viewers.iter().enumerate() {
-            let parts = buckets(viewers.into(), self.stream.consolidate_below) as usize;
-            if parts < 2 || self.stream.cold != Cold::Off {
+    fn spread(&mut self, stream: &Stream<'_>) {
+        for (nth, &(region, viewers)) in (0..).zip(stream.viewers) {
+            let parts = buckets(viewers.into(), stream.consolidate_below) as usize;
+            if parts < 2 || stream.cold != Cold::Off {
                 continue;
             }
-            let most = self.cheapest(region, |_| true) + self.survey.terms.near;
-            let mut near: Vec<Chance> = self.of(region).to_vec();
-            near.retain(|it| it.cost <= most);
-            near.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(a.edge.cmp(&b.edge)));
-            for edge in near.into_iter().take(parts).map(|it| it.edge) {
+            let most = self.cheapest(stream, nth, u32::MAX) + self.survey.terms.near;
+            let offers = self.survey.offers(region).iter();
+            let offers = offers.filter(|offer| self.survey.serves(stream, offer.edge));
+            let mut near: Vec<(f64, u32)> = offers.map(|it| (self.cost(it), it.edge)).collect();
+            near.retain(|(cost, _)| *cost <= most);
+            near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            for (_, edge) in near.into_iter().take(parts) {
                 if !std::mem::replace(&mut self.is_open[edge as usize], true) {
                     self.open.push(edge);
                 }

@@ -217,7 +217,7 @@ proptest! {
         world.nodes.insert(0, newcomer);
         paths.follow(&world.nodes);
         for (stream, before) in world.streams().iter().zip(&before) {
-            let (_, after) = &paths.known[&stream.seed];
+            let after = &paths.known[&stream.seed].laid;
             let moved = |way: &Way| Way {
                 node: way.node + 1,
                 parent: way.parent + 1,
