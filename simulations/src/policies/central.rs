@@ -5,7 +5,7 @@
 //! [`scheduler::plan::split`].
 
 use scheduler::plan::billing::Tariff;
-use scheduler::plan::split::{Effort, Offer, Problem, Supply, split};
+use scheduler::plan::split::{Offer, Problem, Supply, split};
 
 use super::within;
 use crate::run::{Known, Rule};
@@ -68,11 +68,7 @@ impl Rule for Central {
         let edges = known.world.edges.iter().zip(known.up);
         self.problem.supplies = edges.map(supply).collect();
         self.problem.demand = known.demand().iter().map(|it| f64::from(*it)).collect();
-        let effort = match self.prices {
-            Some(_) => Effort::WARM,
-            None => Effort::COLD,
-        };
-        let found = split(&self.problem, self.prices.as_deref(), &effort);
+        let found = split(&self.problem, self.prices.as_deref());
         for (at, share) in self.paths.iter().zip(&found.shares) {
             shares[*at] = *share;
         }
