@@ -21,7 +21,8 @@ use transport::http::{Body, CollectError, Incoming, PeerIdentity, collect, full,
 
 use crate::history::History;
 use crate::meter::Meter;
-use crate::snapshot::Snapshot;
+use crate::plan::relay::Relays;
+use crate::snapshot::{NodeView, Snapshot};
 use registry::{Refused, Registry, TICK_MS};
 
 /// Keeps the registry and publishes what follows from it.
@@ -75,8 +76,40 @@ impl Collector {
         result
     }
 
-    /// Notices silence and publishes snapshots, for ever.
+    /// Notices silence, publishes snapshots and lays relay paths, for ever.
     pub async fn run(self: Arc<Self>) {
+        tokio::join!(self.notice(), self.lay());
+    }
+
+    /// Lays the streams' ways by the newest snapshot, on a thread that may take its time.
+    async fn lay(&self) {
+        let mut beat = tokio::time::interval(LAY);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut relays = Relays::default();
+        loop {
+            beat.tick().await;
+            let snapshot = self.snapshot.load_full();
+            let task = tokio::task::spawn_blocking(move || {
+                let views: Vec<&NodeView> = snapshot.nodes.iter().collect();
+                let streams = snapshot.streams.values().map(AsRef::as_ref);
+                let routes = relays.lay(&views, streams);
+                (relays, routes)
+            });
+            let routes;
+            (relays, routes) = match task.await {
+                Ok(laid) => laid,
+                Err(error) => {
+                    tracing::error!(%error, "paths were not laid; those before hold");
+                    Default::default()
+                }
+            };
+            if let Some(routes) = routes {
+                self.order(|registry, _| registry.route(routes));
+            }
+        }
+    }
+
+    async fn notice(&self) {
         let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut published = Instant::now();
@@ -196,6 +229,10 @@ impl Fault {
         }
     }
 }
+
+/// How often the ways of streams are laid anew; a parent that dies is left before that, since every
+/// node knows another one.
+const LAY: Duration = Duration::from_secs(5);
 
 /// Loads change with every sample, once a second.
 const REFRESH: Duration = Duration::from_secs(1);

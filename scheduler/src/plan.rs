@@ -20,7 +20,7 @@ use cluster::plan::{Health, Kick, Leaving, Mark, NodeState, Plan, StreamPlan};
 use cluster::stream::StreamRecord;
 
 use crate::snapshot::{Ladders, NodeView};
-use relay::Relays;
+use relay::Routes;
 
 /// The next plan, or None when nothing differs from the one before.
 pub fn plan<'a>(
@@ -28,7 +28,7 @@ pub fn plan<'a>(
     nodes: impl Iterator<Item = &'a NodeView> + Clone,
     streams: impl Iterator<Item = &'a StreamRecord>,
     kicks: impl Iterator<Item = Kick>,
-    (ladders, relays): (&Ladders, &Relays),
+    (ladders, routes): (&Ladders, &Routes),
 ) -> Option<Plan> {
     let state = |view: &NodeView| NodeState {
         node: view.node().clone(),
@@ -38,7 +38,7 @@ pub fn plan<'a>(
         key: record.key.clone(),
         origin: record.origin.clone(),
         parents: Vec::new(),
-        routes: relays.of(&record.key).to_vec(),
+        routes: routes.get(&record.key).cloned().unwrap_or_default(),
         rungs: ladders.get(&record.key).cloned().unwrap_or_default(),
     };
     let order = |view: &NodeView| {

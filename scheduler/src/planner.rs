@@ -83,7 +83,7 @@ struct Kept {
 pub struct Latest {
     /// When it was made, Unix milliseconds; 0 before the first.
     pub made_ms: u64,
-    /// How long that took.
+    /// How long that took, a candidate's plan beside it included.
     pub took: Duration,
     /// What was looked at.
     pub view: Arc<View>,
@@ -219,16 +219,17 @@ impl Planner {
         market.homes = homes::homes(&mut kept.paths, &snapshot, (&view, &planned));
         self.collector
             .order(|registry, _| registry.trade(Arc::new(market)));
-        let latest = Latest {
+        let mut latest = Latest {
             made_ms: now_ms,
-            took: started.elapsed(),
+            took: Duration::ZERO,
             view: Arc::new(view),
             planned: Arc::new(planned),
             accounts: Arc::new(accounts),
             shortages: kept.goals.shortages().into(),
         };
-        self.show(&latest);
         self.shadow(&latest, same);
+        latest.took = started.elapsed();
+        self.show(&latest);
         self.latest.store(Arc::new(latest));
     }
 
@@ -272,13 +273,8 @@ fn usable_edges(snapshot: &Snapshot) -> Vec<(u16, Health)> {
 
 /// Whether a plan for one view starts from one for the other.
 fn same_edges(a: &View, b: &View) -> bool {
-    let ids = |view: &View| {
-        view.edges
-            .iter()
-            .map(|edge| edge.id.clone())
-            .collect::<Vec<_>>()
-    };
-    !a.edges.is_empty() && ids(a) == ids(b)
+    let (ours, theirs) = (a.edges.iter(), b.edges.iter());
+    !a.edges.is_empty() && ours.map(|edge| &edge.id).eq(theirs.map(|edge| &edge.id))
 }
 
 /// What steering goes by, from a plan.

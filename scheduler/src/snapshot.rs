@@ -43,9 +43,17 @@ pub struct Snapshot {
     pub market: Arc<Market>,
     /// What each policy's viewers use, by the policy's number; empty where none has a cap.
     pub usage: Vec<Usage>,
-    /// The market's regions with their edges, by index into `nodes`; empty when it is too old or
-    /// does not know an edge that is up.
-    pub(crate) reaches: HashMap<Region, Box<[Near]>>,
+    /// The market's regions with their edges; empty when it is too old or does not know an edge that
+    /// is up.
+    pub(crate) reaches: Reaches,
+}
+
+/// A market's regions with their edges, by index into a snapshot's nodes, and what that was made of.
+#[derive(Clone, Default)]
+pub(crate) struct Reaches {
+    market: Arc<Market>,
+    numbers: Vec<u16>,
+    near: Arc<HashMap<Region, Box<[Near]>>>,
 }
 
 /// An edge near a region.
@@ -215,7 +223,7 @@ impl Snapshot {
 
     /// The edges near a region, if it is one that was planned for.
     pub fn reach(&self, region: Region) -> Option<&[Near]> {
-        self.reaches.get(&region).map(AsRef::as_ref)
+        self.reaches.near.get(&region).map(AsRef::as_ref)
     }
 
     /// The round-trip time between a region and the node of that index, if it was measured.
@@ -232,35 +240,50 @@ impl Snapshot {
 
     /// Goes by a market from now on, as far as that knows the nodes; by none that is too old.
     pub fn follow(&mut self, market: &Arc<Market>, unix_ms: u64) {
-        if !market.is_good(unix_ms) {
-            return;
-        }
-        self.market = market.clone();
-        let mut indices = HashMap::with_capacity(self.nodes.len());
-        let mut knows_all = true;
-        for (index, view) in self.nodes.iter_mut().enumerate() {
-            view.quote = market.quotes.get(&view.number).copied();
-            indices.insert(view.number, index);
-            knows_all &= !view.is_edge || view.health != Health::Up || view.quote.is_some();
+        let mut knows_all = market.is_good(unix_ms);
+        if knows_all {
+            self.market = market.clone();
+            for view in &mut self.nodes {
+                view.quote = market.quotes.get(&view.number).copied();
+                knows_all &= !view.is_edge || view.health != Health::Up || view.quote.is_some();
+            }
         }
         if !knows_all {
-            return;
+            self.reaches = Reaches::default();
+        } else if !self.reaches.hold(market, &self.nodes) {
+            self.reaches = Reaches::new(market, &self.nodes);
         }
-        let near = |reach: &Reach| {
-            let node = indices.get(&reach.number).copied()?;
-            let rtt_ms = reach.rtt_ms;
-            Some(Near { node, rtt_ms })
-        };
-        let reaches = market.reaches.iter();
-        let of = |reaches: &[Reach]| reaches.iter().filter_map(near).collect();
-        self.reaches = reaches
-            .map(|(region, reaches)| (*region, of(reaches)))
-            .collect();
     }
 
     /// The node of that id.
     pub fn node(&self, id: &str) -> Option<&NodeView> {
         self.nodes.iter().find(|view| view.node().id.as_str() == id)
+    }
+}
+
+impl Reaches {
+    fn new(market: &Arc<Market>, nodes: &[NodeView]) -> Self {
+        let numbers: Vec<u16> = nodes.iter().map(|view| view.number).collect();
+        let indices: HashMap<u16, usize> = numbers.iter().copied().zip(0..).collect();
+        let near = |reach: &Reach| {
+            let node = indices.get(&reach.number).copied()?;
+            let rtt_ms = reach.rtt_ms;
+            Some(Near { node, rtt_ms })
+        };
+        let of = |reaches: &[Reach]| reaches.iter().filter_map(near).collect();
+        let regions = market.reaches.iter();
+        let near = regions.map(|(region, reaches)| (*region, of(reaches)));
+        Self {
+            market: market.clone(),
+            near: Arc::new(near.collect()),
+            numbers,
+        }
+    }
+
+    /// Whether they are made of this market and the same nodes.
+    fn hold(&self, market: &Arc<Market>, nodes: &[NodeView]) -> bool {
+        let numbers = nodes.iter().map(|view| view.number);
+        Arc::ptr_eq(&self.market, market) && numbers.eq(self.numbers.iter().copied())
     }
 }
 

@@ -16,10 +16,10 @@ use cluster::stream::{StreamKey, StreamRecord};
 use crate::market::Market;
 use crate::paths::Ways;
 use crate::plan::cost;
-use crate::plan::relay::Relays;
+use crate::plan::relay::Routes;
 use crate::plan::{moves, plan};
 use crate::policy::{Policies, Subject};
-use crate::snapshot::{Labels, Ladders, NodeView, Sent, Snapshot};
+use crate::snapshot::{Labels, Ladders, NodeView, Reaches, Sent, Snapshot};
 use crate::usage::Ledger;
 
 /// All that a scheduler knows.
@@ -32,8 +32,8 @@ pub struct Registry {
     drains: BTreeSet<NodeId>,
     kicks: BTreeMap<StreamKey, u64>,
     ladders: Arc<Ladders>,
-    relays: Relays,
-    laid_ms: u64,
+    routes: Routes,
+    reaches: Reaches,
     plan: Arc<Plan>,
     labels: Arc<Labels>,
     policies: Arc<Policies>,
@@ -136,12 +136,6 @@ impl Registry {
         self.changed |= self.nodes.len() != known;
         self.judge(now);
         self.end_orphans(now);
-        if now.saturating_sub(self.laid_ms) >= LAY_MS {
-            self.laid_ms = now;
-            let views: Vec<&NodeView> = self.nodes.values().collect();
-            let streams = self.streams.values().map(AsRef::as_ref);
-            self.changed |= self.relays.lay(&views, streams);
-        }
     }
 
     /// Whether anything that the plan tells has changed since it was made.
@@ -165,7 +159,7 @@ impl Registry {
                 self.nodes.values(),
                 streams,
                 kicks,
-                (&self.ladders, &self.relays),
+                (&self.ladders, &self.routes),
             ) {
                 self.plan = Arc::new(next);
             }
@@ -181,11 +175,19 @@ impl Registry {
             labels: self.labels.clone(),
             plan: self.plan.clone(),
             policies: self.policies.clone(),
+            reaches: self.reaches.clone(),
             ..Snapshot::default()
         };
         snapshot.follow(&self.market, unix_ms);
+        self.reaches = snapshot.reaches.clone();
         snapshot.usage = self.ledger.tally(&snapshot, self.ticked_ms);
         snapshot
+    }
+
+    /// Tells nodes other routes.
+    pub fn route(&mut self, routes: Routes) {
+        self.routes = routes;
+        self.changed = true;
     }
 
     /// Steers by another market.
@@ -389,10 +391,6 @@ pub const SILENCE_MS: u64 = 2_900;
 
 /// How often [`Registry::tick`] is to be called.
 pub const TICK_MS: u64 = 100;
-
-/// How often the ways of streams are laid anew; a parent that dies is left before that, since every
-/// node knows another one.
-const LAY_MS: u64 = 5_000;
 
 /// Ticks this far apart mean that this process was suspended, not that the others were silent.
 const STALL_MS: u64 = 1_000;

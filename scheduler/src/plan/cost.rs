@@ -34,13 +34,20 @@ const LEAST_FULL: f64 = 0.5;
 /// The share of an edge over which its last room grows dear, at least.
 const LAST: f64 = 0.01;
 
-/// The round-trip time that a distance suggests. Of 992 measured pairs of cloud regions the median
-/// took 0.018 ms per kilometre, the nearer ones 0.026; four milliseconds are the access network.
+/// The round-trip time between a viewer and an edge that a distance suggests.
 pub fn prior_rtt_ms(distance_km: f32) -> f32 {
+    ACCESS_MS + between_nodes_ms(distance_km)
+}
+
+/// The same between two nodes. Of 992 measured pairs of cloud regions the median took 0.018 ms per
+/// kilometre, the nearer ones 0.026.
+pub fn between_nodes_ms(distance_km: f32) -> f32 {
     RTT_BASE_MS + RTT_MS_PER_KM * distance_km
 }
 
-const RTT_BASE_MS: f32 = 4.0;
+/// What a viewer's access network takes.
+const ACCESS_MS: f32 = 3.0;
+const RTT_BASE_MS: f32 = 1.0;
 const RTT_MS_PER_KM: f32 = 0.02;
 
 /// Of the weight of a millisecond below the target: with the default weights 25 ms are worth an

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use cluster::plan::Health;
 
+use super::split::Offer;
 use crate::snapshot::mix;
 
 /// A node that serves viewers or other nodes.
@@ -40,15 +41,6 @@ pub struct Node {
     pub relays: bool,
     /// Whether it may be used; one that drains keeps what it has.
     pub health: Health,
-}
-
-/// An edge that a region's viewers can be sent to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Offer {
-    /// Index of the edge.
-    pub edge: u32,
-    /// Network cost and price together.
-    pub cost: f64,
 }
 
 /// What all streams have in common.

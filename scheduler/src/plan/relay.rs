@@ -5,28 +5,34 @@
 //! otherwise guessed from the distance.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use cluster::node::{Node as Described, NodeId, Place, Role};
 use cluster::plan::{Health, Plan, Route};
 use cluster::stream::{StreamKey, StreamRecord};
 
+use super::cost;
 use super::paths::{Ground, Laid, Node, Paths, Stream, Terms};
 use crate::snapshot::{NodeView, hash};
 
-/// The ways of all streams, kept from one plan to the next.
+/// The routes of streams that have any.
+pub type Routes = HashMap<StreamKey, Vec<Route>>;
+
+/// The ways of all streams, kept from one time to the next.
 #[derive(Clone, Debug, Default)]
 pub struct Relays {
     paths: Paths,
-    routes: HashMap<StreamKey, Vec<Route>>,
+    /// As they were laid, with the routes made of that.
+    known: HashMap<StreamKey, (Arc<Laid>, Vec<Route>)>,
 }
 
 impl Relays {
-    /// Lays every stream anew to the edges that carry it; true when some route is another one.
+    /// Lays the streams to the edges that carry them; their routes, when some are others.
     pub fn lay<'a>(
         &mut self,
         views: &[&NodeView],
         streams: impl Iterator<Item = &'a StreamRecord>,
-    ) -> bool {
+    ) -> Option<Routes> {
         let nodes = nodes(views);
         let rtt_ms = round_trips(views);
         let at: HashMap<&NodeId, u32> = (0..)
@@ -64,19 +70,31 @@ impl Relays {
         };
         let laid = self.paths.lay(&ground, &asked, &Terms::default());
         let told = told(views);
-        let routes = demand.iter().zip(&laid).filter_map(|((record, ..), laid)| {
-            let routes = routes(&told, views, record, laid);
-            (!routes.is_empty()).then(|| (record.key.clone(), routes))
-        });
-        let routes = routes.collect();
-        let changed = self.routes != routes;
-        self.routes = routes;
-        changed
+        let mut changed = demand.len() != self.known.len();
+        let mut known = HashMap::with_capacity(demand.len());
+        for ((record, ..), laid) in demand.iter().zip(&laid) {
+            // Whatever changes about nodes, their streams are laid anew.
+            let before = self.known.remove(&record.key);
+            let same = |(before, _): &(Arc<Laid>, _)| Arc::ptr_eq(before, laid);
+            let routes = match before {
+                Some(before) if same(&before) => before.1,
+                before => {
+                    let routes = routes(&told, views, record, laid);
+                    changed |= before.is_none_or(|(_, before)| before != routes);
+                    routes
+                }
+            };
+            known.insert(record.key.clone(), (laid.clone(), routes));
+        }
+        self.known = known;
+        changed.then(|| self.routes())
     }
 
-    /// The routes of a stream.
-    pub fn of(&self, key: &StreamKey) -> &[Route] {
-        self.routes.get(key).map_or(&[], Vec::as_slice)
+    fn routes(&self) -> Routes {
+        let known = self.known.iter().filter(|(_, (_, it))| !it.is_empty());
+        known
+            .map(|(key, (_, routes))| (key.clone(), routes.clone()))
+            .collect()
     }
 }
 
@@ -212,14 +230,10 @@ pub(crate) fn round_trips(views: &[&NodeView]) -> Vec<f32> {
 fn guessed_rtt_ms(from: &NodeView, to: &NodeView) -> f32 {
     let unknown = |view: &NodeView| view.node().place == Place::default();
     if unknown(from) || unknown(to) {
-        return RTT_BASE_MS;
+        return cost::between_nodes_ms(0.0);
     }
-    RTT_BASE_MS + RTT_MS_PER_KM * from.unit.km_to(to.unit)
+    cost::between_nodes_ms(from.unit.km_to(to.unit))
 }
-
-/// As for viewers, who have an access network besides.
-const RTT_BASE_MS: f32 = 1.0;
-const RTT_MS_PER_KM: f32 = 0.02;
 
 /// A path that loses one packet in twenty counts twice as long: what is lost comes a round trip
 /// later.
@@ -255,13 +269,10 @@ mod tests {
         let views: Vec<&NodeView> = views.iter().collect();
         let record = stream("live/x", "origin");
         let mut relays = Relays::default();
-        let some = relays.lay(&views, [&record].into_iter());
-        assert!(
-            !relays.lay(&views, [&record].into_iter()),
-            "nothing changed"
-        );
-        let routes = relays.of(&record.key);
-        assert_eq!(some, !routes.is_empty());
+        let mut lay = || relays.lay(&views, [&record].into_iter());
+        let routes = lay().expect("the first routes");
+        assert!(lay().is_none(), "nothing changed");
+        let routes = routes.get(&record.key).map_or(&[][..], Vec::as_slice);
         let names = |ids: &[NodeId]| ids.iter().map(ToString::to_string).collect();
         routes
             .iter()

@@ -12,8 +12,9 @@ use cluster::stream::StreamKey;
 
 use crate::market::Home;
 use crate::plan::cost;
-use crate::plan::paths::{Cold, Ground, Node, Offer, Paths, Stream, Terms};
+use crate::plan::paths::{Cold, Ground, Node, Paths, Stream, Terms};
 use crate::plan::relay;
+use crate::plan::split::Offer;
 use crate::plan::trade::Planned;
 use crate::plan::view::View;
 use crate::policy::{Policies, Policy, Scope, Subject};
