@@ -26,12 +26,55 @@ const OFFERS: usize = 8;
 
 fn main() {
     splits();
-    replan::run(0.5);
-    replan::run(0.75);
+    KINDS.into_iter().for_each(replan::run);
     for joins_per_s in [200, 2_000] {
         loads(joins_per_s);
     }
 }
+
+const EASY: replan::Kind = replan::Kind {
+    name: "half of the room asked for",
+    used: 0.5,
+    spread: 4.0,
+    goal: 0.6,
+    drift: 0.03,
+};
+
+/// From easy to hard: demand near and above what limits let through, prices far apart and alike,
+/// no levels yet, demand that jumps.
+const KINDS: [replan::Kind; 6] = [
+    EASY,
+    replan::Kind {
+        name: "three quarters, equal prices",
+        used: 0.75,
+        spread: 1.0,
+        ..EASY
+    },
+    replan::Kind {
+        name: "three quarters, prices 1 to 100, demand moves by 10 %",
+        used: 0.75,
+        spread: 100.0,
+        drift: 0.1,
+        ..EASY
+    },
+    replan::Kind {
+        name: "three quarters, no levels yet, demand moves by 30 %",
+        used: 0.75,
+        goal: 0.0,
+        drift: 0.3,
+        ..EASY
+    },
+    replan::Kind {
+        name: "nine tenths",
+        used: 0.9,
+        ..EASY
+    },
+    replan::Kind {
+        name: "a tenth too much",
+        used: 1.1,
+        ..EASY
+    },
+];
 
 /// Max over mean load with telemetry of different age.
 fn loads(joins_per_s: usize) {

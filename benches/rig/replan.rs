@@ -30,15 +30,30 @@ const VIEWERS: f64 = 1e6;
 const BITRATE_BPS: f64 = 2e6;
 const REPLANS: usize = 9;
 
-/// Plans once from nothing, then slot by slot while demand moves by up to 3 %.
-pub fn run(used: f64) {
+/// A world to plan for.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    pub name: &'static str,
+    /// Part of all edges' capacity that is asked for; plans use 92 %.
+    pub used: f64,
+    /// The dearest edge's price over the cheapest one's.
+    pub spread: f64,
+    /// The level to be billed at as a part of an edge's capacity; 0 as on the first day.
+    pub goal: f64,
+    /// How much demand moves from slot to slot, up or down.
+    pub drift: f64,
+}
+
+/// Plans once from nothing, then slot by slot while demand moves.
+pub fn run(kind: Kind) {
     let before = process::resident(std::process::id());
-    let mut world = World::new(3, used);
+    let mut world = World::new(3, kind);
     let mut state = State::default();
     let cold = state.replan(&world);
     println!(
-        "whole replan, {REGIONS} x {EDGES} x {}, {STREAMS} streams, {used} of the room asked for",
-        super::OFFERS
+        "whole replan, {REGIONS} x {EDGES} x {}, {STREAMS} streams: {}",
+        super::OFFERS,
+        kind.name
     );
     cold.print("cold", cold.total());
     let mut took = Vec::new();
@@ -52,6 +67,8 @@ pub fn run(used: f64) {
     took.sort_by_key(Took::total);
     let worst = took[REPLANS - 1].total();
     took[REPLANS / 2].print("warm", worst);
+    let gap = took.iter().map(|it| it.gap).fold(0.0, f64::max);
+    println!("  widest gap of these {:.3} %", gap * 100.0);
     let copies: usize = state.laid.iter().map(|laid| laid.ways.len()).sum();
     println!(
         "  {copies} copies of streams, {} kB resident for world and plans",
@@ -155,6 +172,7 @@ fn offers(planned: &Planned) -> Vec<Offer> {
 }
 
 struct World {
+    kind: Kind,
     dice: Dice,
     view: View,
     /// By stream: its viewers by region.
@@ -166,7 +184,7 @@ struct World {
 type Spot = [f64; 2];
 
 impl World {
-    fn new(seed: u64, used: f64) -> Self {
+    fn new(seed: u64, kind: Kind) -> Self {
         let mut dice = Dice(seed);
         let countries: Vec<Spot> = (0..COUNTRIES).map(|_| [dice.roll(), dice.roll()]).collect();
         let spots = |dice: &mut Dice, count: usize| -> Vec<Spot> {
@@ -196,9 +214,10 @@ impl World {
         let view = View {
             at_s: 0,
             demands: demands.collect(),
-            edges: edges(&mut dice, &demand, used),
+            edges: edges(&mut dice, &demand, kind),
         };
         Self {
+            kind,
             view,
             viewers,
             rtt_ms: rtts.collect(),
@@ -209,8 +228,9 @@ impl World {
     /// The next slot: every region's demand and its viewers change a little.
     fn drift(&mut self) {
         self.view.at_s += 30;
+        let drift = self.kind.drift;
         let factors: Vec<f64> = (0..REGIONS)
-            .map(|_| 0.97 + 0.06 * self.dice.roll())
+            .map(|_| 1.0 + drift * (2.0 * self.dice.roll() - 1.0))
             .collect();
         for (demand, factor) in self.view.demands.iter_mut().zip(&factors) {
             demand.now_bps *= factor;
@@ -256,24 +276,24 @@ fn audience(nth: usize, dice: &mut Dice) -> Vec<(u32, f32)> {
 
 /// Edges of different size and price, together what their country needs, billed by 95th percentile
 /// above a level.
-fn edges(dice: &mut Dice, demand_bps: &[f64], used: f64) -> Vec<Edge> {
+fn edges(dice: &mut Dice, demand_bps: &[f64], kind: Kind) -> Vec<Edge> {
     let mut edge = |nth: usize| {
         let of_country = demand_bps.iter().skip(nth % COUNTRIES).step_by(COUNTRIES);
         let needed_bps: f64 = of_country.sum();
         let share = (0.5 + dice.roll()) * COUNTRIES as f64 / EDGES as f64;
-        let capacity_bps = share * needed_bps / used;
+        let capacity_bps = share * needed_bps / kind.used;
         Edge {
             id: NodeId::parse(&format!("edge-{nth}")).expect("a name"),
             country: None,
             capacity_bps,
             weight: capacity_bps,
             tariff: Tariff {
-                usd_per_mbps_month: 0.4 + 1.2 * dice.roll(),
+                usd_per_mbps_month: kind.spread.powf(dice.roll()),
                 ..Tariff::default()
             },
             metro: format!("metro-{}", nth % COUNTRIES),
             bill: Arc::new(Bill::new(0, MAX_SLOTS)),
-            goal_bps: 0.6 * capacity_bps,
+            goal_bps: kind.goal * capacity_bps,
         }
     };
     (0..EDGES).map(&mut edge).collect()
