@@ -390,3 +390,32 @@ fn a_large_stream_has_a_second_parent_ready() {
     let laid = world.lay(&mut Paths::default());
     assert!(laid[0].ways.iter().all(|way| way.standby.is_none()));
 }
+
+#[test]
+fn a_stream_is_left_alone_until_much_has_changed_for_many_of_its_viewers() {
+    let offer = |edge, cost| Offer { edge, cost };
+    let mut world = small(2);
+    world.starts = vec![0, 2, 4];
+    world.offers = vec![offer(1, 0.1), offer(2, 0.5), offer(1, 0.5), offer(2, 0.1)];
+    world.viewers = vec![vec![(0, 100.0), (1, 30.0)]];
+    let mut paths = Paths::default();
+    let mut last = world.lay(&mut paths).remove(0);
+    let mut is_left_alone = |world: &World| {
+        let laid = world.lay(&mut paths).remove(0);
+        let same = Arc::ptr_eq(&laid, &last);
+        last = laid;
+        same
+    };
+    world.viewers[0][0].1 = 115.0;
+    assert!(is_left_alone(&world), "some more viewers");
+    world.offers[2].cost = 0.9;
+    assert!(is_left_alone(&world), "other prices where few watch");
+    world.offers[0].cost = 0.105;
+    assert!(is_left_alone(&world), "a price that hardly moved");
+    world.viewers[0][0].1 = 150.0;
+    assert!(!is_left_alone(&world), "many more viewers");
+    world.offers[0].cost = 0.9;
+    assert!(!is_left_alone(&world), "other prices where most watch");
+    world.nodes[1].health = Health::Draining;
+    assert!(!is_left_alone(&world), "another node");
+}
