@@ -397,7 +397,7 @@ fn a_stream_is_left_alone_until_much_has_changed_for_many_of_its_viewers() {
     let mut world = small(2);
     world.starts = vec![0, 2, 4];
     world.offers = vec![offer(1, 0.1), offer(2, 0.5), offer(1, 0.5), offer(2, 0.1)];
-    world.viewers = vec![vec![(0, 100.0), (1, 30.0)]];
+    world.viewers = vec![vec![(0, 100.0), (1, 5.0)]];
     let mut paths = Paths::default();
     let mut last = world.lay(&mut paths).remove(0);
     let mut is_left_alone = |world: &World| {
