@@ -37,6 +37,9 @@ pub struct Config {
     /// Read by `weir scheduler`: what the traffic of which nodes costs, in as many tables
     /// `[[price]]` as there are contracts. Without any, all edges are equally dear.
     pub price: Vec<scheduler::price::Row>,
+    /// Read by `weir scheduler`: commercial CDNs and other clusters that take what is too much, in
+    /// as many tables `[[pathway]]`.
+    pub pathway: Vec<scheduler::pathway::Row>,
     /// Read by `weir scheduler`: how an address becomes a place.
     pub geo: scheduler::geo::Config,
     /// What is written to standard error.
@@ -64,6 +67,7 @@ impl Config {
         let config: Self = toml::from_str(&filled).map_err(|error| explain(error.message()))?;
         scheduler::config::streams(&config.stream)?;
         scheduler::price::Prices::new(&config.price)?;
+        scheduler::pathway::pathways(&config.pathway)?;
         config.time.check()?;
         Ok(config)
     }

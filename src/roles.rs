@@ -33,8 +33,12 @@ pub async fn scheduler(config: Config) -> Result<()> {
     let scheduler =
         scheduler::Scheduler::load(config.scheduler, config.geo, common, console, drain).await;
     let scheduler = scheduler.context("the scheduler cannot start")?;
-    let scheduler = scheduler.streams(&config.stream)?;
-    scheduler.prices(&config.price)?.run().await
+    scheduler
+        .streams(&config.stream)?
+        .prices(&config.price)?
+        .pathways(&config.pathway)?
+        .run()
+        .await
 }
 
 /// What comes before any role: logging, descriptors, signals.

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod browser;
+mod dns;
 mod failover;
 mod fanout;
 mod forecast;
@@ -19,6 +20,7 @@ mod load;
 mod moves;
 mod operate;
 mod policy;
+mod overflow;
 mod publish_play;
 mod relay_paths;
 mod soak;

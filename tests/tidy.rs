@@ -28,6 +28,8 @@ const FENCED: &[(&str, &[&str])] = &[
     ("hyper", &["transport"]),
     ("rustls", &["transport"]),
     ("maxminddb", &["scheduler"]),
+    ("md-5", &["scheduler"]),
+    ("hickory-proto", &["scheduler"]),
     ("mp4-atom", &["media"]),
     ("redb", &["cluster", "scheduler"]),
     ("linfa", &["models"]),

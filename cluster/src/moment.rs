@@ -16,6 +16,22 @@ pub fn parse(text: &str) -> Option<u64> {
     u64::try_from(seconds).ok().map(|seconds| seconds * 1000)
 }
 
+/// Unix seconds as RFC 3339 has them: `2026-11-22T19:30:00Z`; the end of the year 9999 at most.
+pub fn format(unix_s: u64) -> String {
+    let unix_s = unix_s.min(LATEST_S as u64);
+    let (days, second) = (unix_s / 86_400 + EPOCH_DAYS.unsigned_abs(), unix_s % 86_400);
+    // Cycles of 400 years, and in each the years that begin in March.
+    let (cycle, day) = (days / 146_097, days % 146_097);
+    let of_cycle = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (of_cycle * 365 + of_cycle / 4 - of_cycle / 100);
+    let march = (5 * day + 2) / 153;
+    let day = day - (153 * march + 2) / 5 + 1;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    let year = cycle * 400 + of_cycle + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// The end of the year 9999.
 const LATEST_S: f64 = 253_402_300_799.0;
 
@@ -109,6 +125,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_written_is_read_as_the_same(unix_s in 0u64..253_402_300_800) {
+            prop_assert_eq!(parse(&format(unix_s)), Some(unix_s * 1000), "{}", format(unix_s));
+        }
+
         #[test]
         fn any_text_is_survived(text in ".{0,40}") {
             let _ = parse(&text);

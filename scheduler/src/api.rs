@@ -373,7 +373,7 @@ fn list_nodes(snapshot: &Snapshot, now_ms: u64) -> Vec<Node> {
             public_url: node.public_url.clone(),
             version: node.version.clone(),
             viewers: if alive { view.viewers } else { 0 },
-            egress_bps: now(sample.egress_bps),
+            egress_bps: now(view.egress_bps),
             ingress_bps: now(sample.ingress_bps),
             capacity: node.capacity,
             load: if alive { view.load().worst() } else { 0.0 },

@@ -12,8 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transport::config::Duration;
 
+use crate::dns;
 use crate::forecast;
 use crate::history;
+use crate::scale;
 use crate::snapshot::{Labels, Ladders};
 use crate::sticky;
 
@@ -42,6 +44,10 @@ pub struct Config {
     pub history: history::Config,
     /// What is expected of demand and load, learned from the history.
     pub forecast: forecast::Config,
+    /// How many edges are recommended to what starts and stops them.
+    pub scale: scale::Config,
+    /// A zone that is answered with the best edges; without it nothing listens for DNS.
+    pub dns: Option<dns::Config>,
     /// How long a viewer who comes back is sent to the same one of equally near edges; `"0s"` lets
     /// the load decide each time. At most one hour.
     pub sticky: Duration,
@@ -168,6 +174,8 @@ impl Default for Config {
             policy: None,
             history: history::Config::default(),
             forecast: forecast::Config::default(),
+            scale: scale::Config::default(),
+            dns: None,
             sticky: Duration::from_secs(300),
             log_decisions: 100,
             trusted_proxies: Vec::new(),

@@ -102,19 +102,21 @@ impl Prices {
 
     /// Of the first row that matches, or the default's.
     pub fn of(&self, node: &str) -> Quote<'_> {
-        let row = self.0.iter().find(|(glob, ..)| glob.matches(node));
-        row.map_or(
-            Quote {
-                tariff: Tariff::default(),
-                metro: None,
-                relay_usd_per_gb: 0.0,
-            },
-            |(_, metro, tariff, relay)| Quote {
-                tariff: *tariff,
-                metro: metro.as_deref(),
-                relay_usd_per_gb: *relay,
-            },
-        )
+        self.named(node).unwrap_or(Quote {
+            tariff: Tariff::default(),
+            metro: None,
+            relay_usd_per_gb: 0.0,
+        })
+    }
+
+    /// Of the first row that matches.
+    pub fn named(&self, node: &str) -> Option<Quote<'_>> {
+        let (_, metro, tariff, relay) = self.0.iter().find(|(glob, ..)| glob.matches(node))?;
+        Some(Quote {
+            tariff: *tariff,
+            metro: metro.as_deref(),
+            relay_usd_per_gb: *relay,
+        })
     }
 }
 

@@ -25,6 +25,7 @@ use crate::diary::Diary;
 use crate::explain::Explanation;
 use crate::geo::{Geo, Located};
 use crate::meter::Meter;
+use crate::pathway::Kind;
 use crate::snapshot::{NodeView, Snapshot, hash, mix};
 use crate::steer::{Decision, Viewer, steer};
 use crate::sticky::Sticky;
@@ -85,6 +86,7 @@ struct Asked {
     snapshot: Arc<Snapshot>,
     key: StreamKey,
     bitrate_bps: u64,
+    kinds: &'static [Kind],
 }
 
 /// What a decision came to, and what it was made for.
@@ -111,19 +113,15 @@ impl Redirector {
                 .strip_prefix('/')
                 .and_then(|path| path.strip_suffix(EXTENSION));
             let query = Query::parse(request.query);
-            let asked = self.asked(key.unwrap_or_default())?;
+            let asked = self.asked(key.unwrap_or_default(), &[Kind::Flv])?;
             let decided = self.decide(request, &query, asked)?;
             let token = self.gate.sign(&decided.claims);
             let edge = decided.edges().next().ok_or(Refused::NoEdge)?;
             if query.playing() == Some(edge.node().id.as_str()) {
                 return Err(Refused::Stays);
             }
-            Ok(url(
-                edge,
-                (&decided.asked.key, EXTENSION),
-                &token,
-                Query::passed_on(request.query),
-            ))
+            let passed_on = Query::passed_on(request.query);
+            Ok(self.url(edge, (&decided.asked.key, Kind::Flv), &token, passed_on))
         })
     }
 
@@ -132,12 +130,13 @@ impl Redirector {
         self.timed(|| {
             let query = Query::parse(request.query);
             let key = query.stream.as_deref().unwrap_or_default();
-            let decided = self.decide(request, &query, self.asked(key)?)?;
+            let asked = self.asked(key, &[Kind::Flv])?;
+            let decided = self.decide(request, &query, asked)?;
             let token = self.gate.sign(&decided.claims);
             let key = &decided.asked.key;
             let at = |view: &NodeView| Fallback {
                 edge: view.node().id.clone(),
-                url: url(view, (key, EXTENSION), &token, std::iter::empty()),
+                url: self.url(view, (key, Kind::Flv), &token, std::iter::empty()),
             };
             let mut edges = decided.edges().map(at);
             let Fallback { edge, url } = edges.next().ok_or(Refused::NoEdge)?;
@@ -146,10 +145,7 @@ impl Redirector {
                 edge,
                 url,
                 fallbacks: edges.collect(),
-                ttl_s: decided
-                    .claims
-                    .exp_s
-                    .saturating_sub(self.clock.unix_ms() / 1000),
+                ttl_s: self.ttl_s(&decided),
                 place: self.place(decided.address, decided.located),
                 reason: decided.why,
             })
@@ -176,14 +172,50 @@ impl Redirector {
         (self.place(address, located), steer(snapshot, &viewer))
     }
 
-    /// The stream of that name.
-    fn asked(&self, key: &str) -> Result<Asked, Refused> {
+    /// How long all addresses of an answer are good.
+    fn ttl_s(&self, decided: &Decided) -> u64 {
+        let now_s = self.clock.unix_ms() / 1000;
+        let pathways = decided.edges().filter_map(|view| view.pathway.as_ref());
+        let external = pathways.filter_map(|pathway| pathway.ttl_s()).min();
+        let own_s = decided.claims.exp_s.saturating_sub(now_s);
+        external.map_or(own_s, |external_s| external_s.min(own_s))
+    }
+
+    /// Where a stream is played at a node: at an edge of ours with our token, elsewhere as is the
+    /// custom there.
+    fn url<'a>(
+        &self,
+        node: &NodeView,
+        (key, kind): (&StreamKey, Kind),
+        token: &str,
+        passed_on: impl Iterator<Item = &'a str>,
+    ) -> String {
+        if let Some(pathway) = &node.pathway {
+            let now_s = self.clock.unix_ms() / 1000;
+            return pathway.url(key, kind, now_s, rand::random());
+        }
+        let extension = match kind {
+            Kind::Flv => EXTENSION,
+            Kind::Hls | Kind::Media => hls::EXTENSION,
+        };
+        let site = node.node().public_url.as_str();
+        let mut url = [site, "/", key.as_str(), extension, "?token=", token].concat();
+        for pair in passed_on {
+            url.push('&');
+            url.push_str(pair);
+        }
+        url
+    }
+
+    /// The stream of that name, for a viewer who takes it in any of these ways.
+    fn asked(&self, key: &str, kinds: &'static [Kind]) -> Result<Asked, Refused> {
         let snapshot = self.snapshot.load_full();
         let record = snapshot.stream(key).ok_or(Refused::UnknownStream)?.clone();
         Ok(Asked {
             snapshot,
             key: record.key.clone(),
             bitrate_bps: record.bitrate_bps,
+            kinds,
         })
     }
 
@@ -229,6 +261,7 @@ impl Redirector {
             playing: playing.map(|view| view.number),
             label: claims.label.as_deref(),
             exclude: query.exclude.as_deref().unwrap_or_default(),
+            kinds: asked.kinds,
             ..self.viewer(located, viewer_key)
         };
         let nodes = &asked.snapshot.nodes;
@@ -244,10 +277,11 @@ impl Redirector {
         if ![viewer.kept, viewer.playing].contains(&Some(view.number)) {
             decision.count(&asked.snapshot, asked.bitrate_bps);
         }
-        self.sticky
-            .keep(viewer_key, view.number, self.clock.unix_ms() / 1000);
+        self.keep(viewer_key, view);
         let edges: Vec<usize> = decision.edges().map(|edge| edge.node).collect();
-        let ids = edges.iter().map(|&node| nodes[node].node().id.clone());
+        // Our tokens are good at our edges only.
+        let own = edges.iter().filter(|&&node| nodes[node].pathway.is_none());
+        let ids = own.map(|&node| nodes[node].node().id.clone());
         let ids = ids.collect();
         let why = Why::of(&decision);
         let keeps_rungs = decision.policy.policy.rungs.never_shed || session.is_some();
@@ -265,6 +299,14 @@ impl Redirector {
             keeps_rungs,
             session,
         })
+    }
+
+    /// Keeps the viewer at that edge; who was sent away comes home when there is room.
+    fn keep(&self, viewer_key: u64, view: &NodeView) {
+        if view.pathway.is_none() {
+            let now_s = self.clock.unix_ms() / 1000;
+            self.sticky.keep(viewer_key, view.number, now_s);
+        }
     }
 
     fn write_down(
@@ -368,28 +410,6 @@ fn viewer_key(stream: &str, address: IpAddr, session: Option<&str>) -> u64 {
         (None, IpAddr::V6(v6)) => hash(&v6.octets()),
     };
     mix(viewer ^ hash(stream.as_bytes()).rotate_left(1))
-}
-
-fn url<'a>(
-    edge: &NodeView,
-    (key, extension): (&StreamKey, &str),
-    token: &str,
-    passed_on: impl Iterator<Item = &'a str>,
-) -> String {
-    let parts = [
-        &edge.node().public_url,
-        "/",
-        key.as_str(),
-        extension,
-        "?token=",
-        token,
-    ];
-    let mut url = parts.concat();
-    for pair in passed_on {
-        url.push('&');
-        url.push_str(pair);
-    }
-    url
 }
 
 /// HTTP-FLV, and the WebSocket at the same path.

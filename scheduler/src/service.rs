@@ -1,5 +1,7 @@
 //! The scheduler as a service: every start-up step in order, then one wait.
 
+mod faces;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,14 +33,16 @@ use crate::forecast::{self, Forecasts};
 use crate::geo::{self, Geo};
 use crate::history::{self, Exposition, History};
 use crate::meter::{Meter, Pathways};
+use crate::pathway;
 use crate::planner::{self, Planner};
 use crate::policy::shelf::Shelf;
 use crate::policy::{self, follow};
 use crate::price::{self, Prices};
 use crate::redirect::address::Proxies;
 use crate::redirect::{Redirector, public};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NodeView, Snapshot};
 use crate::sticky::Sticky;
+use faces::Faces;
 
 /// A scheduler that listens and is ready to run.
 pub struct Scheduler {
@@ -48,6 +52,7 @@ pub struct Scheduler {
     planner: Arc<Planner>,
     redirector: Arc<Redirector>,
     shelf: Arc<Shelf>,
+    faces: Faces,
     public: Server,
     cluster: Server,
     admin: Admin,
@@ -66,6 +71,8 @@ pub struct Addrs {
     pub cluster: SocketAddr,
     /// For operators.
     pub admin: SocketAddr,
+    /// For resolvers, when there is a zone.
+    pub dns: Option<SocketAddr>,
 }
 
 impl Scheduler {
@@ -95,6 +102,7 @@ impl Scheduler {
         let planner = planner(from, &forecasts, (&geo, &shelf), &mut metrics);
         let redirector = Arc::new(redirector(&config, &common, from, (geo, meter))?);
 
+        let faces = Faces::load(&config, &redirector, (&forecasts, &common), &mut metrics).await?;
         let public = public_server(&config, &drain)?.stats(http.listener("public"));
         let cluster = cluster_server(&config, &common, &drain)?.stats(http.listener("cluster"));
         let mut admin = Admin::bind(&common.admin)?.stats(http.listener("admin"));
@@ -105,6 +113,7 @@ impl Scheduler {
             public: public.local_addr()?,
             cluster: cluster.local_addr()?,
             admin: admin.local_addr()?,
+            dns: faces.dns_addr()?,
         };
         let api = api::router(Api {
             collector: collector.clone(),
@@ -116,6 +125,7 @@ impl Scheduler {
         });
         let api = api
             .merge(history::router(history.clone()))
+            .merge(faces.router())
             .merge(forecast::router(forecasts.clone()))
             .merge(planner::api::router(planner.clone()))
             .merge(policy::api::router(shelf.clone()));
@@ -126,6 +136,7 @@ impl Scheduler {
             planner,
             redirector,
             shelf,
+            faces,
             public,
             cluster,
             admin,
@@ -150,6 +161,14 @@ impl Scheduler {
         Ok(self)
     }
 
+    /// Sends viewers to these external pathways, too.
+    pub fn pathways(self, rows: &[pathway::Row]) -> anyhow::Result<Self> {
+        let pathways = pathway::pathways(rows)?;
+        self.collector
+            .order(|registry, now| registry.link(now, pathways))?;
+        Ok(self)
+    }
+
     /// Where it listens.
     pub fn addrs(&self) -> Addrs {
         self.addrs
@@ -170,6 +189,7 @@ impl Scheduler {
             planner,
             redirector,
             shelf,
+            faces,
             drain,
             addrs,
             ..
@@ -178,8 +198,9 @@ impl Scheduler {
             public,
             cluster,
             admin,
+            dns,
         } = addrs;
-        tracing::info!(%public, %cluster, %admin, "scheduler listens");
+        tracing::info!(%public, %cluster, %admin, ?dns, "scheduler listens");
         let readiness = Readiness::new();
         readiness.set(SETTLED, false);
         drain.background(settle(redirector.snapshot.clone(), readiness.clone()));
@@ -188,6 +209,7 @@ impl Scheduler {
         drain.background(collector.clone().run());
         drain.background(history.clone().run());
         drain.background(forecasts.run());
+        faces.run(&drain);
         drain.background(planner.run());
         drain.background(redirector.geo.clone().watch(drain.stop_token()));
         drain.background(follow::watch(shelf.clone(), drain.stop_token()));
@@ -333,9 +355,11 @@ async fn registry(config: &Config, store: &dyn Store) -> anyhow::Result<(Registr
     Ok((Registry::new(before, drains, orders.kicks), epoch))
 }
 
-/// Waits until some edge has reported, or had the time to: before, every viewer would be refused.
+/// Waits until some edge has reported, or had the time to: before, every viewer would be refused
+/// or sent to an external pathway.
 async fn settle(snapshot: Arc<ArcSwap<Snapshot>>, readiness: Readiness) {
-    let has_edge = || snapshot.load().nodes.iter().any(|view| view.is_edge);
+    let own = |view: &NodeView| view.is_edge && view.pathway.is_none();
+    let has_edge = || snapshot.load().nodes.iter().any(own);
     let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
     let wait = async {
         while !has_edge() {

@@ -18,6 +18,7 @@ use cluster::stream::{StreamKey, StreamRecord};
 use crate::geo::{Point, Unit};
 use crate::market::{Home, Market, Quote, Reach};
 use crate::paths::Ways;
+use crate::pathway::Pathway;
 use crate::plan::rungs::Shedding;
 use crate::policy::{Named, Policies};
 use crate::usage::Usage;
@@ -111,6 +112,8 @@ pub struct NodeView {
     pub ways: Arc<Ways>,
     /// What it costs and is planned to carry, where a plan that counts knows it.
     pub quote: Option<Quote>,
+    /// What it is when it is none of our edges but somebody else's.
+    pub pathway: Option<Arc<Pathway>>,
 }
 
 /// What players said of an edge when they asked for steering, counted up for ever: who wants a rate
@@ -313,8 +316,24 @@ impl NodeView {
             shedding: Shedding::default(),
             ways: Arc::default(),
             quote: None,
+            pathway: None,
             sample,
         }
+    }
+
+    /// An external pathway, where nobody is yet.
+    pub fn external(number: u16, pathway: Pathway) -> Self {
+        let sample = Sample::new(pathway.node(), 0);
+        Self {
+            pathway: Some(Arc::new(pathway)),
+            ..Self::new(number, Arc::new(sample), Arc::default())
+        }
+    }
+
+    /// Whether it stands near every viewer.
+    pub fn is_everywhere(&self) -> bool {
+        let pathway = self.pathway.as_ref();
+        pathway.is_some_and(|pathway| pathway.is_everywhere())
     }
 
     /// Counts a viewer of a stream of that bit rate who is sent there; gives what is counted.

@@ -20,7 +20,8 @@ use cluster::plan::Health;
 use cluster::stream::StreamKey;
 
 use crate::geo::{Located, Unit};
-use crate::market::Home;
+use crate::market::{Home, Quote};
+use crate::pathway::{Kind, Pathway};
 use crate::plan::cost;
 use crate::policy::{Named, Policy, Subject};
 use crate::snapshot::{Load, Near, NodeView, Snapshot, hash, mix};
@@ -44,6 +45,8 @@ pub struct Viewer<'a> {
     pub playing: Option<u16>,
     /// Ids of nodes that the viewer asks not to be sent to, separated by commas.
     pub exclude: &'a str,
+    /// What it can be given at an external pathway, any of these; with none it stays at our edges.
+    pub kinds: &'a [Kind],
     /// Unix time in seconds, by which moves are paced.
     pub now_s: u64,
 }
@@ -60,6 +63,7 @@ impl Viewer<'_> {
             kept: None,
             playing: None,
             exclude: "",
+            kinds: &[Kind::Flv],
             now_s,
         }
     }
@@ -239,6 +243,22 @@ impl Look<'_> {
                 }));
             }
         }
+        self.place_everywhere(candidates);
+    }
+
+    /// What stands near every viewer is as near as the nearest of our edges that runs, full or not.
+    fn place_everywhere(&self, candidates: &mut [Candidate]) {
+        let own = |it: &&Candidate| {
+            let view = self.view(it);
+            view.pathway.is_none() && view.health == Health::Up
+        };
+        let own = candidates.iter().filter(own).map(|it| it.rtt_ms);
+        let nearest = own.reduce(f32::min).unwrap_or(cost::prior_rtt_ms(0.0));
+        for candidate in candidates {
+            if self.view(candidate).is_everywhere() {
+                (candidate.distance_km, candidate.rtt_ms) = (0.0, nearest);
+            }
+        }
     }
 
     fn candidate(&self, node: usize, measured: Option<f32>, place: Unit) -> Candidate {
@@ -269,6 +289,7 @@ impl Look<'_> {
             Health::Up if !self.viewer.exclude.is_empty() && named(self.viewer.exclude) => {
                 Some(Reason::Excluded)
             }
+            Health::Up if !self.offers(view) => Some(Reason::NotOffered),
             Health::Up => {
                 let country = view.node().place.country.as_deref();
                 let bar = self.policy.placement.bars(
@@ -281,6 +302,19 @@ impl Look<'_> {
                 bar.map(Reason::from).or(capped)
             }
         }
+    }
+
+    fn view(&self, candidate: &Candidate) -> &NodeView {
+        &self.snapshot.nodes[candidate.node]
+    }
+
+    /// Whether the viewer can be served there.
+    fn offers(&self, view: &NodeView) -> bool {
+        let offered = |pathway: &Pathway| {
+            let mut kinds = self.viewer.kinds.iter();
+            kinds.any(|kind| pathway.offers(*kind))
+        };
+        view.pathway.as_deref().is_none_or(offered)
     }
 
     /// Whether there is no room for this viewer; one who is there already is part of the load.
@@ -337,7 +371,14 @@ impl Look<'_> {
 
     fn price(&self, candidate: &mut Candidate, home: Option<&Home>) {
         let view = &self.snapshot.nodes[candidate.node];
-        let quote = view.quote.unwrap_or_default();
+        let quote = view.quote.unwrap_or(Quote {
+            money: if view.pathway.is_some() {
+                UNQUOTED
+            } else {
+                0.0
+            },
+            ..Quote::default()
+        });
         candidate.price = self.policy.weights.cost * quote.money + quote.scarcity;
         let at_home = home.is_some_and(|home| home.open.binary_search(&view.number).is_ok());
         candidate.affinity = if at_home { AT_HOME } else { 0.0 };
@@ -353,12 +394,19 @@ impl Look<'_> {
     /// Gives every ticket its chance and its draw; whether all had the same chance, to explore.
     fn draw(&self, candidates: &mut [Candidate], tickets: &[usize], home: Option<&Home>) -> bool {
         let small = home.is_some_and(|home| home.buckets <= 1);
-        let explores = !small && uniform(mix(self.viewer.key ^ EXPLORE)) < self.policy.explore;
+        let own = |at: &usize| self.view(&candidates[*at]).pathway.is_none();
+        let explores = !small
+            && uniform(mix(self.viewer.key ^ EXPLORE)) < self.policy.explore
+            && tickets.iter().any(own);
         let mut chances = [0.0; TICKETS];
         let chances = &mut chances[..tickets.len()];
         self.chances(candidates, tickets, chances);
         if explores {
-            chances.fill(1.0 / tickets.len() as f64);
+            // Nobody is sent away for money to learn something.
+            for (chance, at) in chances.iter_mut().zip(tickets) {
+                *chance = f64::from(u8::from(own(at)));
+            }
+            normalise(chances);
         }
         let key = self.lottery(home);
         for (&at, &chance) in tickets.iter().zip(chances.iter()) {
@@ -395,7 +443,7 @@ impl Look<'_> {
             *chance = weight * libm::exp((cheapest - cost(at)) / tau);
         }
         normalise(into);
-        let view = |at: usize| &self.snapshot.nodes[candidates[at].node];
+        let view = |at: usize| self.view(&candidates[at]);
         let planned = tickets.iter().all(|&at| view(at).quote.is_some());
         let expected = |at: usize, chance: f64| match view(at).quote {
             Some(quote) if planned => quote.planned_bps,
@@ -403,18 +451,25 @@ impl Look<'_> {
         };
         let all = || tickets.iter().zip(into.iter());
         let plan: f64 = all().map(|(&at, &chance)| expected(at, chance)).sum();
+        // What is at an external pathway says nothing of our edges.
+        let own = |at: usize| view(at).pathway.is_none();
         let mut carried = [0.0; TICKETS];
-        let mut mean = 0.0;
+        let (mut sum, mut shares) = (0.0, 0.0);
         for (carried, (&at, &chance)) in carried.iter_mut().zip(all()) {
             // Nothing can be said of how far an edge is from nothing.
             let expected = expected(at, chance).max(LEAST_SHARE * plan);
             *carried = view(at).carried_bps() as f64 / expected;
-            mean += *carried * chance;
+            if own(at) {
+                sum += *carried * chance;
+                shares += chance;
+            }
         }
+        let mean = sum / shares;
         if !mean.is_normal() {
             return;
         }
-        for (chance, carried) in into.iter_mut().zip(carried) {
+        let all = into.iter_mut().zip(carried).zip(tickets);
+        for ((chance, carried), _) in all.filter(|(_, at)| own(**at)) {
             let error = carried / mean - 1.0;
             *chance *= (1.0 - CORRECTION * error).clamp(LEAST_CORRECTED, MOST_CORRECTED);
         }
@@ -521,6 +576,10 @@ fn sheds(load: f32, key: u64) -> bool {
 fn uniform(random: u64) -> f64 {
     ((random >> 11) as f64 + 1.0) / (1u64 << 53) as f64
 }
+
+/// What a bit at an external pathway costs while no plan knows it, in units of the edges' mean
+/// price: near enough ones of our own go first.
+const UNQUOTED: f64 = 3.0;
 
 /// Makes a viewer's place in the order of who moves away independent of its draws.
 const SHED: u64 = 0x5bd1_e995_9d1b_54a3;

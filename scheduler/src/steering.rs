@@ -15,7 +15,8 @@ use cluster::node::NodeId;
 use cluster::stream::StreamKey;
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::Snapshot;
+use crate::pathway::Kind;
+use crate::snapshot::{NodeView, Snapshot};
 use crate::steer::Decision;
 
 /// What a player is answered.
@@ -78,6 +79,31 @@ pub struct Trail<'a> {
     pub exclude: &'a str,
     /// How many answers in a row wanted the player to move.
     pub asked: u8,
+    /// Unix time in seconds, from which on signed addresses are good.
+    pub now_s: u64,
+}
+
+/// A pathway as a player of one session is told of it.
+#[derive(Clone, Copy)]
+pub struct Site<'a> {
+    /// Its node.
+    pub view: &'a NodeView,
+    /// The session, as signed.
+    pub session: &'a str,
+    /// Unix time in seconds, from which on signed addresses are good.
+    pub now_s: u64,
+    /// Makes signed addresses of one second differ.
+    pub random: u64,
+}
+
+impl Site<'_> {
+    /// Where the media playlist of a stream is.
+    pub fn media_uri(&self, key: &StreamKey) -> String {
+        match &self.view.pathway {
+            Some(pathway) => pathway.url(key, Kind::Media, self.now_s, self.random),
+            None => media_uri(&self.view.node().public_url, key, self.session),
+        }
+    }
 }
 
 impl Trail<'_> {
@@ -132,7 +158,7 @@ pub fn manifest(
     let clone = |id: &NodeId| Clone {
         base: trail.base.clone(),
         id: id.clone(),
-        replacement: replacement(snapshot, trail, rungs, id),
+        replacement: replacement((snapshot, random), trail, rungs, id),
     };
     Manifest {
         version: 1,
@@ -163,23 +189,32 @@ fn pathways(snapshot: &Snapshot, decision: &Decision<'_>) -> Vec<NodeId> {
 
 /// How the addresses at an edge follow from those at the base.
 fn replacement(
-    snapshot: &Snapshot,
+    (snapshot, random): (&Snapshot, u64),
     trail: &Trail<'_>,
     rungs: &[StreamKey],
     id: &NodeId,
 ) -> Replacement {
-    let url = |id: &NodeId| {
-        let view = snapshot.node(id.as_str());
-        view.map(|view| view.node().public_url.as_str())
-            .unwrap_or_default()
+    let own = |view: &&NodeView| view.pathway.is_none();
+    let base = snapshot.node(trail.base.as_str()).filter(own);
+    let Some(view) = snapshot.node(id.as_str()) else {
+        return Replacement::PerVariant(BTreeMap::new());
     };
-    let (here, base) = (url(id), Address::of(url(trail.base)));
-    match Address::of(here) {
+    let base = base.and_then(|view| Address::of(&view.node().public_url));
+    match Some(view)
+        .filter(own)
+        .and_then(|view| Address::of(&view.node().public_url))
+    {
         Some(address) if base.is_some_and(|base| base.differs_by_host(&address)) => {
             Replacement::Host(address.host.to_owned())
         }
         _ => {
-            let rung = |key: &StreamKey| (stable_id(key), media_uri(here, key, trail.session));
+            let site = Site {
+                view,
+                session: trail.session,
+                now_s: trail.now_s,
+                random,
+            };
+            let rung = |key: &StreamKey| (stable_id(key), site.media_uri(key));
             Replacement::PerVariant(rungs.iter().map(rung).collect())
         }
     }

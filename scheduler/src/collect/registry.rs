@@ -15,6 +15,7 @@ use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::market::Market;
 use crate::paths::Ways;
+use crate::pathway::{Crowd, Pathway};
 use crate::plan::cost;
 use crate::plan::relay::Routes;
 use crate::plan::{moves, plan};
@@ -26,6 +27,8 @@ use crate::usage::Ledger;
 #[derive(Default)]
 pub struct Registry {
     nodes: BTreeMap<NodeId, NodeView>,
+    /// Who is at external pathways, of which there are no samples.
+    crowds: BTreeMap<NodeId, Crowd>,
     streams: Arc<HashMap<StreamKey, Arc<StreamRecord>>>,
     /// Streams whose origin is gone, and since when.
     orphans: HashMap<StreamKey, u64>,
@@ -53,6 +56,9 @@ pub enum Refused {
     /// None or too many samples.
     #[error("a report carries 1 to {MAX_BATCH} samples")]
     Batch,
+    /// It has the name of an external pathway.
+    #[error("a [[pathway]] has the node's name")]
+    Pathway,
     /// A public address that no viewer may be sent to.
     #[error("public_url must be http:// or https:// and a host, without path or query")]
     PublicUrl,
@@ -67,6 +73,7 @@ impl Refused {
         match self {
             Self::Identity => "identity",
             Self::Batch => "batch",
+            Self::Pathway => "pathway",
             Self::PublicUrl => "public_url",
             Self::TooManyNodes => "too_many_nodes",
         }
@@ -101,6 +108,9 @@ impl Registry {
         if samples.iter().any(|sample| sample.node.id.as_str() != peer) {
             return Err(Refused::Identity);
         }
+        if self.crowds.contains_key(peer) {
+            return Err(Refused::Pathway);
+        }
         let newest = samples.pop().filter(|_| count <= MAX_BATCH);
         let mut newest = newest.ok_or(Refused::Batch)?;
         // The node has done so; what is kept here is bounded whatever it did.
@@ -123,6 +133,7 @@ impl Registry {
         let gap = now.saturating_sub(self.ticked_ms);
         let slept = if gap > STALL_MS { gap } else { 0 };
         self.ticked_ms = now;
+        self.estimate(now);
         for view in self.nodes.values_mut() {
             view.seen_ms += if view.health == Health::Down {
                 0
@@ -156,7 +167,7 @@ impl Registry {
             let kicks = self.kicks.iter().map(kick);
             if let Some(next) = plan(
                 &self.plan,
-                self.nodes.values(),
+                self.nodes.values().filter(|view| view.pathway.is_none()),
                 streams,
                 kicks,
                 (&self.ladders, &self.routes),
@@ -188,6 +199,33 @@ impl Registry {
     pub fn route(&mut self, routes: Routes) {
         self.routes = routes;
         self.changed = true;
+    }
+
+    /// Sends viewers to these external pathways, too.
+    pub fn link(&mut self, now: u64, pathways: Vec<Pathway>) -> Result<(), Refused> {
+        for pathway in pathways {
+            let (id, crowd) = (pathway.id().clone(), pathway.crowd());
+            let number = self.number(&id).ok_or(Refused::TooManyNodes)?;
+            let mut view = NodeView::external(number, pathway);
+            (view.seen_ms, view.health_since_ms) = (now, now);
+            self.crowds.insert(id.clone(), crowd);
+            self.nodes.insert(id, view);
+        }
+        self.judge(now);
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Goes on with who is at external pathways, which are never silent.
+    fn estimate(&mut self, now: u64) {
+        for (id, crowd) in &mut self.crowds {
+            if let Some(view) = self.nodes.get_mut(id) {
+                crowd.advance(now, view.sent.count());
+                view.viewers = crowd.viewers.round() as u32;
+                view.egress_bps = crowd.egress_bps.round() as u64;
+                (view.counted, view.seen_ms) = (crowd.counted, now);
+            }
+        }
     }
 
     /// Steers by another market.

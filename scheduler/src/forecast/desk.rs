@@ -88,6 +88,20 @@ pub struct Lane {
     pub weights: [f64; Expert::ALL.len()],
 }
 
+impl Lane {
+    /// What is not passed in that share of cases: the next quantile that is known.
+    pub fn at_risk(&self, share: f64) -> f64 {
+        if share <= 0.5 {
+            return self.median;
+        }
+        let known = QUANTILES.iter().zip(self.quantiles);
+        let mut reaching = known.filter(|(quantile, _)| f64::from(**quantile) + 1e-6 >= share);
+        reaching
+            .next()
+            .map_or(self.quantiles[QUANTILES.len() - 1], |(_, value)| value)
+    }
+}
+
 impl Desk {
     /// Follows nothing yet.
     pub(super) fn new(clock: Clock, aheads: Vec<usize>) -> Self {

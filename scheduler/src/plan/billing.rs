@@ -16,7 +16,7 @@ pub const MAX_SLOTS: usize = 31 * DAY;
 /// Of a period's slots one in so many may exceed what is billed.
 const FREE_ONE_IN: usize = 20;
 /// GB that 1 Mbit/s carries in 30 days.
-const GB_PER_MBPS_MONTH: f64 = 324.0;
+pub(crate) const GB_PER_MBPS_MONTH: f64 = 324.0;
 
 /// What a contract counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cluster::node::NodeId;
 
 use crate::history::{History, Ring};
-use crate::plan::billing::{Bill, MAX_SLOTS, Tariff};
+use crate::plan::billing::{Bill, BillingModel, GB_PER_MBPS_MONTH, MAX_SLOTS, Tariff};
 use crate::price::Prices;
 use crate::snapshot::{NodeView, Snapshot};
 
@@ -85,7 +85,7 @@ impl Accounts {
 
     /// The account of an edge.
     pub(super) fn of(&self, view: &NodeView, prices: &Prices) -> Account {
-        let tariff = prices.of(view.node().id.as_str()).tariff;
+        let tariff = tariff(view, prices);
         let bill = self.bills.get(&view.node().id).cloned();
         let bill = bill.unwrap_or_else(|| Arc::new(Bill::new(0, 1)));
         let level_bps = bill.level(&tariff);
@@ -100,6 +100,24 @@ impl Accounts {
         }
     }
 }
+
+/// The contract of an edge. An external pathway that no row names is billed by volume and dearer
+/// than what none names: no slot of it is free, so that edges with room go first.
+fn tariff(view: &NodeView, prices: &Prices) -> Tariff {
+    let id = view.node().id.as_str();
+    let tariff = prices.of(id).tariff;
+    if view.pathway.is_none() || prices.named(id).is_some() {
+        return tariff;
+    }
+    Tariff {
+        model: BillingModel::Volume,
+        usd_per_gb: UNNAMED * tariff.marginal_usd() / GB_PER_MBPS_MONTH,
+        ..tariff
+    }
+}
+
+/// What a vendor takes beside an operator's own transit, when nothing is said.
+const UNNAMED: f64 = 3.0;
 
 /// Slots that are read again, because samples that waited at a node come late.
 const LATE_SLOTS: i64 = 2;

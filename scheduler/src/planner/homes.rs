@@ -33,7 +33,9 @@ pub(super) fn homes(
     snapshot: &Snapshot,
     (view, planned): (&View, &Planned),
 ) -> HashMap<StreamKey, Arc<Home>> {
-    let nodes: Vec<&NodeView> = snapshot.nodes.iter().collect();
+    // Nothing is relayed to an external pathway, so that no stream is at home there.
+    let own = snapshot.nodes.iter().filter(|it| it.pathway.is_none());
+    let nodes: Vec<&NodeView> = own.collect();
     let at: HashMap<&str, u32> = (0..)
         .zip(&nodes)
         .map(|(at, node)| (node.node().id.as_str(), at))

@@ -139,14 +139,24 @@ impl Survey<'_> {
 /// The nearest edges of a region, nearest first; of equally near ones each region sees others.
 fn paths(region: Region, centre: Unit, nodes: &[&NodeView]) -> Vec<Path> {
     let salt = hash(region.as_str().as_bytes());
+    let way = |view: &NodeView| match view.ways.rtt_ms(region) {
+        Some(rtt_ms) => (rtt_ms, true),
+        None => (cost::prior_rtt_ms(view.unit.km_to(centre)), false),
+    };
+    let own = nodes.iter().filter(|view| view.pathway.is_none());
+    let nearest = own.map(|view| way(view).0).reduce(f32::min);
+    // What stands near every viewer is as near as the nearest of our edges.
+    let everywhere = nearest.unwrap_or(cost::prior_rtt_ms(0.0));
     let path = |(edge, view): (usize, &&NodeView)| {
-        let measured = view.ways.rtt_ms(region);
-        let prior = || cost::prior_rtt_ms(view.unit.km_to(centre));
-        let rtt_ms = measured.unwrap_or_else(prior);
+        let (rtt_ms, measured) = if view.is_everywhere() {
+            (everywhere, false)
+        } else {
+            way(view)
+        };
         let path = Path {
             edge,
             rtt_ms,
-            measured: measured.is_some(),
+            measured,
         };
         (rtt_ms.round() as u32, mix(salt ^ view.seed), path)
     };

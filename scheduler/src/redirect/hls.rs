@@ -5,19 +5,21 @@
 //! it is given carries it, so that the steering below needs no memory of it. What the sticky table
 //! has of it is a hint, as everywhere.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use cluster::hls::{Multivariant, Steering, Variant};
 use cluster::node::NodeId;
 use cluster::stream::{StreamKey, StreamRecord};
-use cluster::token::{Action, Attempt, Pattern, is_sid, new_sid};
+use cluster::token::{Action, Attempt, Claims, Pattern, is_sid, new_sid};
 
 use super::query::Query;
-use super::{Asked, Decided, Redirector, Refused, Request, url, viewer_key};
+use super::{Asked, Decided, Redirector, Refused, Request, viewer_key};
+use crate::pathway::Kind;
 use crate::plan::rungs;
 use crate::snapshot::{NodeView, Snapshot};
 use crate::steer::{Viewer, steer};
-use crate::steering::{Manifest, PATH, Trail, manifest, media_uri};
+use crate::steering::{Manifest, PATH, Site, Trail, manifest};
 
 /// The answer to a player that joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +43,16 @@ impl Redirector {
             let key = key.map_err(|_| Refused::UnknownStream)?;
             let records = on_air(&snapshot, &key);
             let best = records.first().ok_or(Refused::UnknownStream)?;
+            let leaves = query.redirect.as_deref() == Some("1");
             let asked = Asked {
                 bitrate_bps: best.bitrate_bps,
                 snapshot,
                 key,
+                kinds: if leaves {
+                    &[Kind::Hls]
+                } else {
+                    &[Kind::Media, Kind::Hls]
+                },
             };
             let mut decided = self.decide(request, &query, asked)?;
             let chosen = decided.edges.first().ok_or(Refused::NoEdge)?;
@@ -52,14 +60,21 @@ impl Redirector {
             let edge = &snapshot.nodes[*chosen];
             let offered = self.offered(&records, &decided, edge);
             decided.claims.sheds_top = offered.len() < records.len();
-            if query.redirect.as_deref() == Some("1") {
+            let pathway = edge.pathway.as_ref();
+            if leaves || pathway.is_some_and(|it| !it.offers(Kind::Media)) {
                 let token = self.gate.sign(&decided.claims);
                 let passed_on = Query::passed_on(request.query);
-                let at = (&decided.asked.key, EXTENSION);
-                return Ok(Joined::Location(url(edge, at, &token, passed_on)));
+                let at = (&decided.asked.key, Kind::Hls);
+                return Ok(Joined::Location(self.url(edge, at, &token, passed_on)));
             }
             let session = self.begin(&query, &decided, edge);
-            let playlist = playlist(&query, &decided, edge, (offered, &session));
+            let site = Site {
+                view: edge,
+                session: &session,
+                now_s: self.clock.unix_ms() / 1000,
+                random: rand::random(),
+            };
+            let playlist = playlist(&query, &decided, &site, offered);
             Ok(Joined::Playlist(playlist.to_string()))
         })
     }
@@ -95,8 +110,7 @@ impl Redirector {
         let sid = named.map_or_else(new_sid, str::to_owned);
         let now_s = self.clock.unix_ms() / 1000;
         let key = &decided.asked.key;
-        let sticky_key = viewer_key(key.as_str(), decided.address, Some(&sid));
-        self.sticky.keep(sticky_key, edge.number, now_s);
+        self.keep(viewer_key(key.as_str(), decided.address, Some(&sid)), edge);
         let streams = Pattern::with_rungs(key, decided.asked.snapshot.rungs(key));
         let claims = self
             .gate
@@ -119,28 +133,12 @@ impl Redirector {
         let key = key.map_err(|_| Refused::UnknownStream)?;
         let address = self.address(request, &query);
         let session = query.session.as_deref().ok_or(Refused::NoSession)?;
-        let what = Attempt {
-            action: Action::Play,
-            stream: &key,
-            node: None,
-            client: address,
-        };
-        let now_s = self.clock.unix_ms() / 1000;
-        let claims = self
-            .gate
-            .session(session, &what, now_s)
-            .map_err(Refused::Token)?;
+        let claims = self.known(session, &key, address)?;
 
         let snapshot = self.snapshot.load();
         let records = on_air(&snapshot, &key);
         let best = records.first().ok_or(Refused::UnknownStream)?;
-        let playing = query.playing().and_then(|id| snapshot.node(id));
-        let playing = playing.filter(|view| view.is_edge);
-        if let Some(view) = playing {
-            let throughput_bps = query.throughput_bps();
-            view.heard.add(throughput_bps);
-            throughput_bps.inspect(|bps| self.meter.throughput(*bps));
-        }
+        let playing = self.listen(&snapshot, &query);
         let viewer_key = viewer_key(key.as_str(), address, claims.sid.as_deref());
         let exclude = query.exclude.as_deref().unwrap_or_default();
         let viewer = Viewer {
@@ -148,6 +146,7 @@ impl Redirector {
             label: claims.label.as_deref(),
             playing: playing.map(|view| view.number),
             exclude,
+            kinds: &[Kind::Media],
             ..self.viewer(self.geo.locate(address), viewer_key)
         };
         let decision = steer(&snapshot, &viewer);
@@ -156,7 +155,7 @@ impl Redirector {
         if ![viewer.kept, viewer.playing].contains(&Some(chosen.number)) {
             decision.count(&snapshot, best.bitrate_bps);
         }
-        self.sticky.keep(viewer_key, chosen.number, now_s);
+        self.keep(viewer_key, chosen);
         let stays = playing.is_none_or(|view| view.number == chosen.number);
         self.meter.steered(if stays { "stay" } else { "move" });
 
@@ -168,20 +167,37 @@ impl Redirector {
             ip: query.ip(),
             exclude,
             asked: query.asked(),
+            now_s: self.clock.unix_ms() / 1000,
         };
-        let alone = [key.clone()];
-        let rungs = match snapshot.rungs(&key) {
-            [] => &alone,
-            rungs => rungs,
-        };
+        let rungs = rungs_of(&snapshot, &key);
         let playing = playing.map(|view| &view.node().id);
-        Ok(manifest(
-            (&snapshot, &decision),
-            &trail,
-            rungs,
-            playing,
-            random,
-        ))
+        let made = (&**snapshot, &decision);
+        Ok(manifest(made, &trail, rungs, playing, random))
+    }
+
+    /// What a player's session allows, when it is good for the stream.
+    fn known(&self, session: &str, key: &StreamKey, client: IpAddr) -> Result<Claims, Refused> {
+        let what = Attempt {
+            action: Action::Play,
+            stream: key,
+            node: None,
+            client,
+        };
+        let now_s = self.clock.unix_ms() / 1000;
+        let claims = self.gate.session(session, &what, now_s);
+        claims.map_err(Refused::Token)
+    }
+
+    /// The edge that the player says it is at; counts what it says of it.
+    fn listen<'s>(&self, snapshot: &'s Snapshot, query: &Query<'_>) -> Option<&'s NodeView> {
+        let view = query.playing().and_then(|id| snapshot.node(id))?;
+        if !view.is_edge {
+            return None;
+        }
+        let throughput_bps = query.throughput_bps();
+        view.heard.add(throughput_bps);
+        throughput_bps.inspect(|bps| self.meter.throughput(*bps));
+        Some(view)
     }
 }
 
@@ -189,20 +205,19 @@ impl Redirector {
 fn playlist(
     query: &Query<'_>,
     decided: &Decided,
-    edge: &NodeView,
-    (records, session): (&[Arc<StreamRecord>], &str),
+    site: &Site<'_>,
+    records: &[Arc<StreamRecord>],
 ) -> Multivariant {
-    let node = edge.node();
-    let variant = |record: &Arc<StreamRecord>| {
-        Variant::of(record, media_uri(&node.public_url, &record.key, session))
-    };
+    let node = site.view.node();
+    let variant = |record: &Arc<StreamRecord>| Variant::of(record, site.media_uri(&record.key));
     let trail = Trail {
         stream: &decided.asked.key,
-        session,
+        session: site.session,
         base: &node.id,
         ip: query.ip(),
         exclude: query.exclude.as_deref().unwrap_or_default(),
         asked: 0,
+        now_s: site.now_s,
     };
     let audio = |record: &Arc<StreamRecord>| {
         !record.tracks.is_empty() && record.tracks.iter().all(|track| track.width == 0)
@@ -220,16 +235,20 @@ fn playlist(
 
 /// A stream and its rungs, those on air, by bandwidth.
 fn on_air(snapshot: &Snapshot, key: &StreamKey) -> Vec<Arc<StreamRecord>> {
-    let alone = [key.clone()];
-    let rungs = match snapshot.rungs(key) {
-        [] => &alone,
-        rungs => rungs,
-    };
-    let records = rungs.iter().filter_map(|key| snapshot.stream(key.as_str()));
+    let rungs = rungs_of(snapshot, key).iter();
+    let records = rungs.filter_map(|key| snapshot.stream(key.as_str()));
     let mut records: Vec<_> = records.cloned().collect();
     // The sort is stable: before anything is measured the configured order stands.
     records.sort_by_key(|record| std::cmp::Reverse(record.peak_bps.max(record.bitrate_bps)));
     records
+}
+
+/// The rungs of a stream's ladder, or the stream alone.
+fn rungs_of<'a>(snapshot: &'a Snapshot, key: &'a StreamKey) -> &'a [StreamKey] {
+    match snapshot.rungs(key) {
+        [] => std::slice::from_ref(key),
+        rungs => rungs,
+    }
 }
 
 /// HLS's multivariant playlist.

@@ -1,5 +1,7 @@
 //! Requests to locations: tokens, proxies, queries, refusals, and no open redirect.
 
+mod external;
+
 use cluster::config::Secret;
 use cluster::node::{NodeId, Place};
 use cluster::plan::Health;

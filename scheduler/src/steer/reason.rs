@@ -14,6 +14,8 @@ pub enum Reason {
     Draining,
     /// The viewer asked not to be sent there.
     Excluded,
+    /// An external pathway that does not have what is asked for.
+    NotOffered,
     /// The policy names it as one to avoid.
     Denied,
     /// The policy names others, and not it.
@@ -51,6 +53,7 @@ impl Reason {
             Self::Down => "down: silent or gone",
             Self::Draining => "draining: takes no new viewers",
             Self::Excluded => "excluded by the viewer",
+            Self::NotOffered => "external, and without this format",
             Self::Denied => "denied by the policy",
             Self::NotAllowed => "not among the edges that the policy allows",
             Self::Residency => "not in a country that the policy allows",

@@ -51,6 +51,7 @@ fn answer(nodes: Vec<NodeView>, playing: &str, asked: u8, random: u64) -> Manife
         ip: None,
         exclude: "",
         asked,
+        now_s: 0,
     };
     let rungs = [key("live/x"), key("live/x_480")];
     let playing = NodeId::parse(playing).ok();
@@ -157,6 +158,7 @@ fn a_trail_repeats_what_the_player_came_with_and_nothing_that_needs_escaping() {
         ip: Some("2001:db8::1".parse().unwrap()),
         exclude: "iad,\"&x=1,,sha,a b",
         asked: 2,
+        now_s: 0,
     };
     assert_eq!(
         trail.uri(),

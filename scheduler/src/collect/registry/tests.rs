@@ -381,3 +381,44 @@ fn a_plan_tells_edges_to_let_viewers_go_while_they_drain_or_carry_too_much() {
         assert_eq!(seen, (revision, order), "{viewers} {state:?}");
     }
 }
+
+#[test]
+fn an_external_pathway_is_known_without_samples() {
+    let row = "id = \"cloud\"\nurl = \"http://cdn/{app}/{stream}\"\neverywhere = true\n\
+               egress_mbps = 1000\nstay = \"20m\"";
+    let mut registry = registry();
+    take(&mut registry, 0, edge(0));
+    let pathways = crate::pathway::pathways(&[toml::from_str(row).unwrap()]).unwrap();
+    registry.link(0, pathways).unwrap();
+    let snapshot = registry.snapshot(0);
+    let cloud = snapshot.node("cloud").unwrap();
+    assert!(cloud.is_edge && cloud.is_everywhere() && cloud.health == Health::Up);
+    assert_eq!(snapshot.plan.nodes.len(), 1, "nodes are not told of it");
+    let sent: u64 = (0..100).map(|_| cloud.expect(1_000_000)).sum();
+    assert_eq!(sent, 100_000_000);
+
+    let viewers = |registry: &mut Registry, now| {
+        registry.tick(now);
+        let snapshot = registry.snapshot(0);
+        let cloud = snapshot.node("cloud").unwrap();
+        assert_eq!(cloud.health, Health::Up, "it is never silent");
+        (
+            cloud.viewers,
+            (cloud.load().egress.unwrap() * 1000.0).round(),
+        )
+    };
+    assert_eq!(viewers(&mut registry, 100), (100, 100.0));
+    for seconds in 1..1_200 {
+        registry.tick(100 + seconds * 1_000);
+    }
+    assert_eq!(viewers(&mut registry, 1_200_100).0, 37, "a mean stay later");
+
+    registry.drain(1_200_100, NodeId::parse("cloud").unwrap());
+    assert_eq!(
+        registry.snapshot(0).node("cloud").unwrap().health,
+        Health::Draining
+    );
+    let sample = sample("cloud", Role::Edge, FRANKFURT);
+    let said = registry.take(1_200_200, "cloud", vec![sample]);
+    assert_eq!(said.unwrap_err(), Refused::Pathway);
+}
