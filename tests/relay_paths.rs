@@ -3,9 +3,11 @@
 use crate::harness::{
     Cluster, clips, eventually,
     ffmpeg::{self, Running},
-    token,
+    signal, token,
 };
 use std::{
+    io::{Read, Write},
+    net::TcpStream,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -68,6 +70,54 @@ impl Viewer {
         let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
         gaps.max().unwrap()
     }
+}
+
+/// Joins a stream at an edge, and says how long its first picture took: the clip's first key frame
+/// is many times larger than what comes before it.
+fn first_picture(cluster: &Cluster, edge: &str, token: &str) -> Duration {
+    let began = Instant::now();
+    let public = &cluster.node(edge).public;
+    let mut stream = TcpStream::connect(public).unwrap();
+    let patience = Some(Duration::from_secs(20));
+    stream.set_read_timeout(patience).unwrap();
+    let path = format!("/live/show.flv?token={token}");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {public}\r\n\r\n").unwrap();
+    let mut bytes = [0; 5_000];
+    stream.read_exact(&mut bytes).unwrap();
+    assert!(bytes.starts_with(b"HTTP/1.1 200"));
+    began.elapsed()
+}
+
+#[test]
+fn who_joins_through_a_parent_that_just_died_gets_the_picture_from_another() {
+    let mut cluster = Cluster::start(0);
+    for (name, place, extra) in EDGES {
+        cluster.add_edge(name, place, extra);
+    }
+    let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
+    cluster.wait_on_air("live/show");
+    let token = token("play", "live/show");
+    let join = |cluster: &Cluster, what: &str, edge: &str, hub: &str| {
+        let up = (hub.to_owned(), "up".to_owned());
+        assert!(
+            cluster.nodes_seen().contains(&up),
+            "it is the parent by the plan"
+        );
+        let took = first_picture(cluster, edge, &token);
+        println!("{what}: {} ms to the first picture", took.as_millis());
+        // To dial a dead one alone lasts five seconds.
+        assert!(took < Duration::from_secs(4), "{what}: {took:?}");
+    };
+    join(&cluster, "through its hub", "eu-2", "eu-hub");
+    let hub = cluster.node("eu-hub");
+    eventually(
+        "edges have the plan, by which it comes through a hub",
+        || hub.metric("weir_edge_upstream_streams", "") > 0.0,
+    );
+    signal(&cluster.node("as-hub").process, "STOP");
+    join(&cluster, "its hub was stopped", "as-2", "as-hub");
+    cluster.kill("eu-hub");
+    join(&cluster, "its hub was killed", "eu-3", "eu-hub");
 }
 
 /// How many times the stream leaves the origin, over some seconds.

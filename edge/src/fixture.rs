@@ -4,7 +4,7 @@ pub(crate) mod av;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -154,6 +154,7 @@ struct Streams {
     track: Consumer,
     subscriptions: AtomicUsize,
     refuses_past: AtomicBool,
+    delay_ms: AtomicU64,
 }
 
 impl Source for Streams {
@@ -167,6 +168,8 @@ impl Source for Streams {
             if stream != "live/x" {
                 return Err(Refusal::NotFound);
             }
+            let delay_ms = self.delay_ms.load(Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
             let past = matches!(start, Start::Past { .. });
             if past && self.refuses_past.load(Ordering::Relaxed) {
                 return Err(Refusal::Overloaded);
@@ -217,6 +220,7 @@ impl Origin {
             track: feed.consumer.clone(),
             subscriptions: AtomicUsize::new(0),
             refuses_past: AtomicBool::new(false),
+            delay_ms: AtomicU64::new(0),
         });
         let accepting = tokio::spawn(accept(endpoint.clone(), streams.clone()));
         Self {
@@ -230,6 +234,12 @@ impl Origin {
     /// Whether it has no room, from now on, for what is asked of the past.
     pub(crate) fn refuse_past(&self, refuses: bool) {
         self.streams.refuses_past.store(refuses, Ordering::Relaxed);
+    }
+
+    /// Takes that long to accept, from now on.
+    pub(crate) fn delay(&self, by: Duration) {
+        let ms = by.as_millis() as u64;
+        self.streams.delay_ms.store(ms, Ordering::Relaxed);
     }
 
     pub(crate) fn subscriptions(&self) -> usize {

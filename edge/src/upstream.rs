@@ -5,6 +5,7 @@
 //! taken elsewhere into the same track. A stream that is not there is remembered as missing for a moment, so that a
 //! crowd asking for it costs one question. Of the past comes what somebody asked for by [`Joined::past`], and what is
 //! missing of it is mended.
+//! A parent that does not answer soon is not waited for alone: the next one is asked beside it.
 //! A stream whose parent falls silent, or that has a better one by a new plan, moves there between two groups.
 //! Leaves out who may watch.
 
@@ -12,6 +13,7 @@ mod follow;
 mod hand_over;
 mod parents;
 mod past;
+mod race;
 pub mod serve;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Keeps one stream coming, from its first lease to the end of its linger time.
 //!
-//! Asks parent after parent, follows the one that has the stream, and starts over when it is lost. While it comes, a
+//! Asks parent after parent ([`super::race`]), follows the first that has the stream, and starts over when it is lost. While it comes, a
 //! connection to a second parent is kept, if the plan names one, and [`super::hand_over`] goes to another parent when
 //! there is reason to.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::stream::StreamKey;
+use futures_util::future::FutureExt as _;
 use prometheus_client::metrics::gauge::Gauge;
 use rand::RngExt as _;
 use relay::driver::{Peer, SubscribeError, Why};
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::hand_over::{Feed, PATIENCE};
 use super::parents::{self, Held, Peers};
 use super::past::{Ask, Gaps, Next, Seen};
+use super::race::{HEAD_START, race};
 use super::{Entry, Failure, Setup, State, Upstream};
 
 /// Follows the stream to its end and takes it off the list.
@@ -87,34 +89,33 @@ impl<'a> Follower<'a> {
 
     /// Asks each parent once, and follows the first that has the stream.
     async fn round(&self) -> Result<Why, Failure> {
-        let setup = self.setup();
         let candidates = self.candidates();
-        let mut failure = if candidates.is_empty() {
-            Failure::NotFound
-        } else {
-            Failure::Unreachable
-        };
-        for (nth, address) in candidates.iter().enumerate() {
-            let failed = match self.ask(self.peers().hold(address)).await {
-                Ok(feed) => match self.stay(feed).await {
-                    Why::Ended => return Ok(Why::Ended),
-                    Why::Lost => None,
-                },
-                Err(failure) => Some(failure),
+        let mut attempts = Vec::with_capacity(candidates.len());
+        for address in &candidates {
+            let parent = self.peers().hold(address);
+            let is_silent = parent.is_silent();
+            let head_start = if is_silent {
+                Duration::ZERO
+            } else {
+                HEAD_START
             };
-            if failed == Some(Failure::Unreachable) {
-                setup.metrics.upstream_failures.inc();
-                let parent = self.peers().hold(address);
-                self.peers().forget(&parent);
-            }
-            match failed {
-                None => return Ok(Why::Lost),
-                // That nobody has it is only certain when everybody said so.
-                Some(reason) if nth == 0 || reason != Failure::NotFound => failure = reason,
-                Some(_) => {}
-            }
+            attempts.push((head_start, self.attempt(parent).boxed()));
         }
-        Err(failure)
+        match race(attempts).await {
+            Ok(feed) => Ok(self.stay(feed).await),
+            Err(failures) => Err(common(failures)),
+        }
+    }
+
+    /// Subscribes at a parent; one that is not reached is dialled anew the next time.
+    async fn attempt(&self, parent: Held<'a>) -> Result<Feed<'a>, Failure> {
+        let address = parent.address().to_owned();
+        let asked = self.ask(parent).await;
+        if matches!(asked, Err(Failure::Unreachable)) {
+            self.setup().metrics.upstream_failures.inc();
+            self.peers().forget(&self.peers().hold(&address));
+        }
+        asked
     }
 
     /// Subscribes at a parent.
@@ -305,6 +306,19 @@ impl Entry {
             more
         });
     }
+}
+
+/// What a round comes to in which nobody had the stream: that it is nowhere is only certain when
+/// everybody said so.
+fn common(failures: Vec<Failure>) -> Failure {
+    let worse = |failure, next| match next {
+        Failure::NotFound => failure,
+        next => next,
+    };
+    failures
+        .into_iter()
+        .reduce(worse)
+        .unwrap_or(Failure::NotFound)
 }
 
 /// One more in a gauge, until dropped.

@@ -9,13 +9,16 @@
 
 use std::time::Duration;
 
+use futures_util::future::FutureExt as _;
 use rand::RngExt as _;
 use relay::driver::{Peer, Subscription, Why};
 use relay::track::Fence;
 use tokio::time::{Instant, interval, sleep, timeout};
 
+use super::Failure;
 use super::follow::Follower;
 use super::parents::{Held, Parent};
+use super::race::{HEAD_START, race};
 
 /// A stream as one parent sends it.
 pub(super) struct Feed<'a> {
@@ -99,19 +102,20 @@ impl<'a> Follower<'a> {
             Reason::Planned => better.count(),
             Reason::Silent | Reason::Starved => candidates.len(),
         };
-        for address in candidates[..count]
-            .iter()
-            .filter(|address| *address != here)
-        {
+        let mut attempts = Vec::with_capacity(count);
+        for address in candidates[..count].iter().filter(|other| *other != here) {
             let parent = self.peers().hold(address);
-            if parent.is_silent() {
-                continue;
-            }
-            if let Ok(Ok(found)) = timeout(ASK_WITHIN, self.ask(parent)).await {
-                return Some(found);
+            if !parent.is_silent() {
+                attempts.push((HEAD_START, self.ask_soon(parent).boxed()));
             }
         }
-        None
+        race(attempts).await.ok()
+    }
+
+    /// Subscribes at a parent that has the stream or gets it from near.
+    async fn ask_soon(&self, parent: Held<'a>) -> Result<Feed<'a>, Failure> {
+        let asked = timeout(ASK_WITHIN, self.ask(parent)).await;
+        asked.unwrap_or(Err(Failure::Unreachable))
     }
 
     /// Waits until nothing of the stream has come for that long.
@@ -188,7 +192,7 @@ fn spread() -> Duration {
 /// Edges move within a second of a plan, which is a small part of the time that a plan holds.
 const MOVE_SPREAD: Duration = Duration::from_secs(1);
 
-/// How long a parent may take to accept before the next one is asked: it has the picture already or gets it from near.
+/// How long a parent may take to accept: it has the picture already or gets it from near.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
 
 /// A better parent that did not accept is asked again after this, or with the next plan.

@@ -420,6 +420,36 @@ fn from(addresses: &[SocketAddr], revision: u64) -> Arc<Plan> {
     Arc::new(Plan::new(mark, nodes, vec![stream], Vec::new()))
 }
 
+#[tokio::test]
+async fn who_joins_does_not_wait_for_a_planned_parent_that_does_not_answer() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    // It takes all that comes and says nothing, as a stopped process does.
+    let stopped = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let stopped = (stopped.local_addr().unwrap(), stopped);
+    let edge = node("edge", origin.address, Duration::from_secs(1));
+    edge.plan
+        .send_replace(from(&[stopped.0, origin.address], 1));
+    let joined = edge.upstream.join(&key("live/x"), &[]).await;
+    assert_eq!(*joined.unwrap().hops, ["origin".to_owned()]);
+}
+
+#[tokio::test]
+async fn a_parent_that_takes_its_time_gets_the_stream_when_it_accepts() {
+    let mut feed = Feed::new();
+    feed.group();
+    let (one, two) = (Origin::start(&feed), Origin::start(&feed));
+    one.delay(race::HEAD_START * 3 / 2);
+    let edge = node("edge", two.address, Duration::from_secs(1));
+    edge.plan.send_replace(from(&[one.address, two.address], 1));
+    let _joined = edge.upstream.join(&key("live/x"), &[]).await.unwrap();
+    until("the planned one after all", || one.subscriptions() == 1).await;
+    let parents = || edge.upstream.measure().links.len();
+    until("and no other but for standing by", || parents() <= 2).await;
+    assert_eq!(two.subscriptions(), 1, "it came first");
+}
+
 /// Feeds groups, a frame every so often, until told to stop.
 fn live(mut feed: Feed, pace: Duration) -> tokio::task::JoinHandle<Feed> {
     tokio::spawn(async move {

@@ -197,8 +197,7 @@ pub(crate) fn nodes(views: &[&NodeView]) -> Vec<Node> {
                 zone: zone(node, at),
                 metro: at,
                 hub: node.hub,
-                // A hub is there to be dialled: who joins through an edge that just died waits.
-                relays: node.relay.is_some() && (node.hub || node.role != Role::Edge),
+                relays: node.relay.is_some(),
                 health: view.health,
             }
         })
@@ -246,7 +245,7 @@ mod tests {
         City, FRANKFURT, PARIS, SHANGHAI, VIRGINIA, sample, stream, view,
     };
     use cluster::node::Zone;
-    use cluster::sample::StreamViewers;
+    use cluster::sample::{Link, StreamViewers};
 
     fn watching(id: &str, city: City, viewers: u32) -> cluster::sample::Sample {
         let mut sample = sample(id, Role::Edge, city);
@@ -295,16 +294,24 @@ mod tests {
             watching("e1", PARIS, 1),
             watching("e2", FRANKFURT, 1),
         ];
-        assert!(
-            laid(near).is_empty(),
-            "edges that are no hubs are no parents"
-        );
+        let one = |edge: &str, parent: &str| (vec![edge.to_owned()], vec![parent.to_owned()]);
+        assert_eq!(laid(near), [one("e2", "e1")]);
         let apart = vec![
             origin(),
             watching("e1", PARIS, 1),
             watching("e2", SHANGHAI, 0),
         ];
         assert!(laid(apart).is_empty());
+        let mut measured = watching("e2", FRANKFURT, 1);
+        let node = NodeId::parse("origin").unwrap();
+        measured.parents = vec![Link {
+            node,
+            rtt_ms: 20.0,
+            loss: 0.0,
+        }];
+        assert!(
+            !laid(vec![origin(), watching("e1", PARIS, 1), measured]).contains(&one("e2", "e1"))
+        );
         let large = vec![origin(), hub(0), zoned(watching("e1", PARIS, 500), false)];
         let standby = (
             vec!["e1".to_owned()],
