@@ -76,7 +76,8 @@ impl Collector {
         result
     }
 
-    /// Notices silence, publishes snapshots and lays relay paths, for ever.
+    /// Notices silence, reports for external pathways, publishes snapshots and lays relay paths, for
+    /// ever.
     pub async fn run(self: Arc<Self>) {
         tokio::join!(self.notice(), self.lay());
     }
@@ -112,14 +113,23 @@ impl Collector {
     async fn notice(&self) {
         let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut published = Instant::now();
+        let (mut published, mut reported) = (Instant::now(), Instant::now());
         loop {
             tick.tick().await;
-            let changed = {
+            let (changed, external) = {
                 let mut registry = self.registry.lock();
                 registry.tick(self.now_ms());
-                registry.has_changed()
+                let external = if reported.elapsed() >= REFRESH {
+                    reported = Instant::now();
+                    registry.report(unix_ms())
+                } else {
+                    Vec::new()
+                };
+                (registry.has_changed(), external)
             };
+            for sample in external {
+                self.history.take(&[sample]);
+            }
             if changed || published.elapsed() >= REFRESH {
                 self.publish();
                 published = Instant::now();

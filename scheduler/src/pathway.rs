@@ -1,12 +1,16 @@
 //! Sans-IO: external pathways: a commercial CDN or another cluster as a node of the plan.
 //!
 //! A pathway has a price, a capacity and addresses of its own form and signature (`sign`); none of
-//! our tokens are valid there, and it sends no samples. How many viewers it has is estimated from
-//! those sent there ([`Crowd`]): each leaves after a mean stay. The `[[pathway]]` rows are checked
+//! our tokens are valid there, and it sends no samples: who is there is estimated ([`crowd`]), and
+//! whether it answers is asked ([`probe`]). The `[[pathway]]` rows are checked
 //! here once, so that an address can be made for any stream without an error.
 //! Not here: when a viewer is sent there, which is the price's business ([`crate::steer`]).
 
+pub mod crowd;
+pub mod probe;
 mod sign;
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use cluster::node::{Capacity, Node, NodeId, Place, Role};
@@ -15,8 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transport::config::Duration;
 
-use crate::snapshot::Count;
-
+use crowd::{Arrivals, Crowd};
 use sign::{Moment, Signer};
 pub use sign::{Scheme, Sign};
 
@@ -52,6 +55,14 @@ pub struct Row {
     /// How long a viewer stays on average, by which those there are estimated.
     #[serde(default = "stay")]
     pub stay: Duration,
+    /// An address that answers with success (or a redirect) while viewers can be sent there:
+    /// `"https://cdn.example.com/up"`. It is asked every 5 s; after 3 failures nobody is sent
+    /// there, until 2 answers. Left out, the pathway is taken to be well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+    /// PEM file of the authorities that may vouch for an `https` probe.
+    #[serde(default = "authorities")]
+    pub probe_ca: PathBuf,
 }
 
 /// What of a stream is asked for.
@@ -73,6 +84,7 @@ pub struct Pathway {
     hls: Option<Pattern>,
     media: Option<Pattern>,
     signer: Signer,
+    arrivals: Arrivals,
 }
 
 /// An address with room for a stream's names.
@@ -125,6 +137,13 @@ impl Pathway {
             "stay must be 10s to 24h, not {}",
             row.stay
         );
+        if let Some(probe) = &row.probe {
+            let uri = probe.parse::<http::Uri>().context("probe")?;
+            ensure!(
+                matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some(),
+                "probe {probe:?}: write an address such as https://cdn.example.com/up"
+            );
+        }
         let signer = Signer::new(&row.sign).context("sign")?;
         for pattern in [Some(&flv), hls.as_ref(), media.as_ref()]
             .into_iter()
@@ -138,6 +157,7 @@ impl Pathway {
             hls,
             media,
             signer,
+            arrivals: Arrivals::default(),
         })
     }
 
@@ -193,13 +213,12 @@ impl Pathway {
 
     /// Nobody there yet.
     pub fn crowd(&self) -> Crowd {
-        Crowd {
-            stay_ms: self.row.stay.get().as_secs_f64() * 1_000.0,
-            viewers: 0.0,
-            egress_bps: 0.0,
-            counted: Count::default(),
-            at_ms: 0,
-        }
+        Crowd::new(self.row.stay.get().as_secs_f64() * 1_000.0)
+    }
+
+    /// Who was sent there.
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
     }
 
     fn pattern(&self, kind: Kind) -> Option<&Pattern> {
@@ -208,32 +227,6 @@ impl Pathway {
             Kind::Hls => self.hls.as_ref(),
             Kind::Media => self.media.as_ref(),
         }
-    }
-}
-
-/// The viewers who are at a pathway, estimated: so many were sent there, and of those a share
-/// leaves in each span of time as if stays were exponential.
-#[derive(Clone, Copy, Debug)]
-pub struct Crowd {
-    stay_ms: f64,
-    /// Viewers there.
-    pub viewers: f64,
-    /// What they pull, in bits per second.
-    pub egress_bps: f64,
-    /// The reading that includes all of them.
-    pub counted: Count,
-    at_ms: u64,
-}
-
-impl Crowd {
-    /// Goes on to a later time with the reading of then.
-    pub fn advance(&mut self, now_ms: u64, sent: Count) {
-        let past_ms = now_ms.saturating_sub(self.at_ms) as f64;
-        let stays = libm::exp(-past_ms / self.stay_ms);
-        let came = |now: u64, before: u64| now.saturating_sub(before) as f64;
-        self.viewers = self.viewers * stays + came(sent.viewers, self.counted.viewers);
-        self.egress_bps = self.egress_bps * stays + came(sent.egress_bps, self.counted.egress_bps);
-        (self.counted, self.at_ms) = (sent, now_ms.max(self.at_ms));
     }
 }
 
@@ -357,6 +350,10 @@ const STREAM: &str = "{stream}";
 /// Of FLV viewers that others measured the mean is about that.
 fn stay() -> Duration {
     Duration::from_secs(20 * 60)
+}
+
+fn authorities() -> PathBuf {
+    PathBuf::from("/etc/ssl/certs/ca-certificates.crt")
 }
 
 /// Shorter ones mean that nobody watches, longer ones that the estimate never falls.

@@ -34,6 +34,7 @@ use crate::geo::{self, Geo};
 use crate::history::{self, Exposition, History};
 use crate::meter::{Meter, Pathways};
 use crate::pathway;
+use crate::pathway::probe::Prober;
 use crate::planner::{self, Planner};
 use crate::policy::shelf::Shelf;
 use crate::policy::{self, follow};
@@ -53,6 +54,7 @@ pub struct Scheduler {
     redirector: Arc<Redirector>,
     shelf: Arc<Shelf>,
     faces: Faces,
+    prober: Prober,
     public: Server,
     cluster: Server,
     admin: Admin,
@@ -137,6 +139,7 @@ impl Scheduler {
             redirector,
             shelf,
             faces,
+            prober: Prober::default(),
             public,
             cluster,
             admin,
@@ -162,10 +165,11 @@ impl Scheduler {
     }
 
     /// Sends viewers to these external pathways, too.
-    pub fn pathways(self, rows: &[pathway::Row]) -> anyhow::Result<Self> {
+    pub fn pathways(mut self, rows: &[pathway::Row]) -> anyhow::Result<Self> {
         let pathways = pathway::pathways(rows)?;
         self.collector
             .order(|registry, now| registry.link(now, pathways))?;
+        self.prober = Prober::load(rows)?;
         Ok(self)
     }
 
@@ -190,6 +194,7 @@ impl Scheduler {
             redirector,
             shelf,
             faces,
+            prober,
             drain,
             addrs,
             ..
@@ -210,6 +215,7 @@ impl Scheduler {
         drain.background(history.clone().run());
         drain.background(forecasts.run());
         faces.run(&drain);
+        drain.background(prober.run(collector.clone()));
         drain.background(planner.run());
         drain.background(redirector.geo.clone().watch(drain.stop_token()));
         drain.background(follow::watch(shelf.clone(), drain.stop_token()));

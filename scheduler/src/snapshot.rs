@@ -336,10 +336,14 @@ impl NodeView {
         pathway.is_some_and(|pathway| pathway.is_everywhere())
     }
 
-    /// Counts a viewer of a stream of that bit rate who is sent there; gives what is counted.
-    pub fn expect(&self, bitrate_bps: u64) -> u64 {
+    /// Counts a viewer of that region and of a stream of that bit rate who is sent there; gives
+    /// what is counted.
+    pub fn expect(&self, region: Region, bitrate_bps: u64) -> u64 {
         let counted = bitrate_bps.max(LEAST_BITRATE_BPS);
         self.sent.add(counted);
+        if let Some(pathway) = &self.pathway {
+            pathway.arrivals().add(region, counted);
+        }
         counted
     }
 

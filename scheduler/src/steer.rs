@@ -18,6 +18,7 @@ mod lottery;
 mod reason;
 
 use cluster::plan::Health;
+use cluster::region::Region;
 use cluster::stream::StreamKey;
 
 use crate::geo::{Located, Unit};
@@ -85,6 +86,8 @@ pub struct Decision<'a> {
     pub explored: bool,
     /// Whether the viewer's place is only roughly known.
     pub approximate: bool,
+    /// Where the viewer is.
+    region: Region,
 }
 
 /// What holds a viewer at an edge.
@@ -162,7 +165,7 @@ impl Decision<'_> {
         let Some(chosen) = self.chosen() else {
             return;
         };
-        let sent_bps = snapshot.nodes[chosen.node].expect(bitrate_bps);
+        let sent_bps = snapshot.nodes[chosen.node].expect(self.region, bitrate_bps);
         if let Some(usage) = snapshot.usage.get(self.policy.number) {
             usage.sent.add(sent_bps);
         }
@@ -193,6 +196,7 @@ pub fn steer<'a>(snapshot: &'a Snapshot, viewer: &Viewer<'_>) -> Decision<'a> {
         held: None,
         explored: false,
         approximate: viewer.located.source.is_approximate(),
+        region: viewer.located.region,
     };
     let view = Look {
         snapshot,

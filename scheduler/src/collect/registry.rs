@@ -15,7 +15,8 @@ use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::market::Market;
 use crate::paths::Ways;
-use crate::pathway::{Crowd, Pathway};
+use crate::pathway::Pathway;
+use crate::pathway::crowd::Crowd;
 use crate::plan::cost;
 use crate::plan::relay::Routes;
 use crate::plan::{moves, plan};
@@ -142,8 +143,9 @@ impl Registry {
             };
         }
         let known = self.nodes.len();
-        self.nodes
-            .retain(|_, view| now - view.seen_ms < SILENCE_MS + FORGET_MS);
+        let kept =
+            |view: &NodeView| view.pathway.is_some() || now - view.seen_ms < SILENCE_MS + FORGET_MS;
+        self.nodes.retain(|_, view| kept(view));
         self.changed |= self.nodes.len() != known;
         self.judge(now);
         self.end_orphans(now);
@@ -216,14 +218,42 @@ impl Registry {
         Ok(())
     }
 
-    /// Goes on with who is at external pathways, which are never silent.
-    fn estimate(&mut self, now: u64) {
+    /// What external pathways would report, to be asked for each second.
+    pub fn report(&mut self, unix_ms: u64) -> Vec<Arc<Sample>> {
+        let mut samples = Vec::with_capacity(self.crowds.len());
         for (id, crowd) in &mut self.crowds {
             if let Some(view) = self.nodes.get_mut(id) {
-                crowd.advance(now, view.sent.count());
-                view.viewers = crowd.viewers.round() as u32;
-                view.egress_bps = crowd.egress_bps.round() as u64;
-                (view.counted, view.seen_ms) = (crowd.counted, now);
+                let node = view.node().clone();
+                view.sample = Arc::new(crowd.sample(node, unix_ms));
+                samples.push(view.sample.clone());
+            }
+        }
+        samples
+    }
+
+    /// Sends nobody to an external pathway that does not answer, until it does.
+    pub fn probed(&mut self, now: u64, id: &NodeId, answers: bool) {
+        if let Some(crowd) = self.crowds.get_mut(id) {
+            crowd.answers = answers;
+        }
+        self.estimate(now);
+        self.judge(now);
+    }
+
+    /// Goes on with who is at external pathways, which are silent only when a probe says so.
+    fn estimate(&mut self, now: u64) {
+        for (id, crowd) in &mut self.crowds {
+            let Some(view) = self.nodes.get_mut(id) else {
+                continue;
+            };
+            if let Some(pathway) = &view.pathway {
+                crowd.advance(now, pathway.arrivals());
+            }
+            view.viewers = crowd.viewers().round() as u32;
+            view.egress_bps = crowd.egress_bps().round() as u64;
+            view.counted = crowd.counted;
+            if crowd.answers {
+                view.seen_ms = now;
             }
         }
     }

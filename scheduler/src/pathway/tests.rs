@@ -285,32 +285,6 @@ fn rows_that_make_no_sense_say_what_to_write() {
     assert_eq!(said, "[[pathway]] a stands there twice");
 }
 
-#[test]
-fn a_crowd_decays_to_what_is_sent_in_a_stay() {
-    let mut crowd = signed("aliyun-a", "k").crowd();
-    let sent = |viewers| Count {
-        viewers,
-        egress_bps: viewers * 1_000_000,
-    };
-    crowd.advance(1_000, sent(100));
-    assert_eq!((crowd.viewers.round(), crowd.counted.viewers), (100.0, 100));
-    crowd.advance(1_000 + 1_200_000, sent(100));
-    assert_eq!(crowd.viewers.round(), 37.0, "a mean stay later");
-    assert_eq!((crowd.egress_bps / 1e6).round(), 37.0);
-    // One viewer a second, for five stays.
-    for second in 0..6_000 {
-        crowd.advance(1_201_000 + second * 1_000, sent(100 + second));
-    }
-    assert!(
-        (1_150.0..1_200.0).contains(&crowd.viewers),
-        "{}",
-        crowd.viewers
-    );
-    // A clock that steps back and a counter that was lost do no harm.
-    crowd.advance(0, sent(0));
-    assert!(crowd.viewers > 1_000.0 && crowd.viewers.is_finite());
-}
-
 proptest! {
     #[test]
     fn any_pattern_is_refused_or_makes_addresses_that_check(

@@ -1,8 +1,8 @@
 //! Sans-IO: what is asked of each zone, now and ahead.
 //!
 //! A region's demand falls on the zone of the edge that is planned as its nearest, without a plan
-//! on that of the nearest edge that takes viewers. Viewers at external pathways are in no sample:
-//! they are demand of all zones alike, so that what overflows asks for edges to come home to.
+//! on that of the nearest edge that takes viewers. Viewers at external pathways count where they
+//! are, so that what overflows asks for edges to come home to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +61,6 @@ pub fn survey(
     }
     let mut zones: Vec<Zone> = zones.into_values().collect();
     zones.truncate(MAX_ZONES);
-    add_away(&mut zones, away(snapshot));
     let terms = Terms {
         viewer_bps: viewer_bps(snapshot),
         util_max: policy.headroom.util_max,
@@ -117,7 +116,8 @@ fn horizons(outlook: &Outlook, scale: f64) -> Vec<(u32, u32)> {
 /// Demand now: the last that was measured, or those who watch, whichever is more.
 fn demand(snapshot: &Snapshot, outlook: &Outlook) -> BTreeMap<Region, f64> {
     let mut watching: BTreeMap<Region, f64> = BTreeMap::new();
-    for view in own_edges(snapshot).filter(|view| view.health != Health::Down) {
+    let edges = snapshot.nodes.iter().filter(|view| view.is_edge);
+    for view in edges.filter(|view| view.health != Health::Down) {
         for load in &view.sample.regions {
             let here = f64::from(load.viewers) + f64::from(load.refused);
             *watching.entry(load.region).or_default() += here;
@@ -165,29 +165,6 @@ fn falls_on<'a>(
     };
     let edge = planned.find(serves).or_else(nearest)?;
     Some(zone_of(edge.node()))
-}
-
-/// Viewers at external pathways.
-fn away(snapshot: &Snapshot) -> f64 {
-    let pathways = snapshot.nodes.iter().filter(|view| view.pathway.is_some());
-    pathways.map(|view| f64::from(view.viewers)).sum()
-}
-
-/// Adds them to every time's demand, in proportion to what each zone has now.
-fn add_away(zones: &mut [Zone], away: f64) {
-    let now = |zone: &Zone| zone.needs.first().map_or(0.0, |need| need.viewers);
-    let total: f64 = zones.iter().map(now).sum();
-    let count = zones.len() as f64;
-    for zone in zones {
-        let share = if total > 0.0 {
-            now(zone) / total
-        } else {
-            1.0 / count
-        };
-        zone.needs
-            .iter_mut()
-            .for_each(|need| need.viewers += away * share);
-    }
 }
 
 /// What a viewer takes on average; 0 while nobody watches, so that viewers alone count.

@@ -1,6 +1,7 @@
 //! Nodes that report, fall silent, restart and leave, and the streams and orders that go with them.
 
 use cluster::plan::Mark;
+use cluster::region::Region;
 
 use super::*;
 use crate::snapshot::fixture::{FRANKFURT, sample, stream};
@@ -394,7 +395,8 @@ fn an_external_pathway_is_known_without_samples() {
     let cloud = snapshot.node("cloud").unwrap();
     assert!(cloud.is_edge && cloud.is_everywhere() && cloud.health == Health::Up);
     assert_eq!(snapshot.plan.nodes.len(), 1, "nodes are not told of it");
-    let sent: u64 = (0..100).map(|_| cloud.expect(1_000_000)).sum();
+    let france = Region::parse("FR").unwrap();
+    let sent: u64 = (0..100).map(|_| cloud.expect(france, 1_000_000)).sum();
     assert_eq!(sent, 100_000_000);
 
     let viewers = |registry: &mut Registry, now| {
@@ -413,6 +415,16 @@ fn an_external_pathway_is_known_without_samples() {
     }
     assert_eq!(viewers(&mut registry, 1_200_100).0, 37, "a mean stay later");
 
+    let samples = registry.report(7);
+    assert_eq!(samples[0].regions[0].region, france);
+    let told = (
+        samples[0].total_viewers(),
+        samples[0].egress_bps,
+        samples[0].at_ms,
+    );
+    assert_eq!((told.0, told.1 / 1_000_000, told.2), (37, 36, 7));
+    assert_eq!(registry.report(8)[0].seq, 2);
+
     registry.drain(1_200_100, NodeId::parse("cloud").unwrap());
     assert_eq!(
         registry.snapshot(0).node("cloud").unwrap().health,
@@ -421,4 +433,29 @@ fn an_external_pathway_is_known_without_samples() {
     let sample = sample("cloud", Role::Edge, FRANKFURT);
     let said = registry.take(1_200_200, "cloud", vec![sample]);
     assert_eq!(said.unwrap_err(), Refused::Pathway);
+}
+
+#[test]
+fn an_external_pathway_that_does_not_answer_takes_nobody_until_it_does() {
+    let row = "id = \"cloud\"\nurl = \"http://cdn/{app}/{stream}\"\neverywhere = true\n\
+               egress_mbps = 1000";
+    let cloud = NodeId::parse("cloud").unwrap();
+    let pathways = crate::pathway::pathways(&[toml::from_str(row).unwrap()]).unwrap();
+    let mut registry = registry();
+    registry.link(0, pathways).unwrap();
+    let health = |registry: &mut Registry, from: u64, to: u64| {
+        (from..to).step_by(100).for_each(|now| registry.tick(now));
+        registry.snapshot(0).node("cloud").unwrap().health
+    };
+    assert_eq!(health(&mut registry, 100, 20_000), Health::Up);
+    registry.probed(20_000, &cloud, false);
+    assert_eq!(health(&mut registry, 20_100, 23_100), Health::Down);
+    // It is not forgotten, however long that lasts.
+    assert_eq!(health(&mut registry, 23_100, 1_000_000), Health::Down);
+    registry.probed(1_000_000, &cloud, true);
+    assert_eq!(
+        registry.snapshot(0).node("cloud").unwrap().health,
+        Health::Up
+    );
+    registry.probed(1_000_000, &NodeId::parse("nobody").unwrap(), true);
 }

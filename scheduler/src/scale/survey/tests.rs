@@ -135,10 +135,13 @@ fn viewers_at_a_pathway_ask_for_edges_to_come_home_to() {
     let row = "id = \"cloud\"\nurl = \"http://cdn/{app}/{stream}\"\neverywhere = true\n\
                egress_mbps = 1000";
     let pathway = crate::pathway::Pathway::new(toml::from_str(row).unwrap()).unwrap();
-    let cloud = NodeView {
-        viewers: 40,
-        ..NodeView::external(9, pathway)
+    let mut cloud = NodeView::external(9, pathway);
+    let load = |(name, viewers)| RegionLoad {
+        region: region(name),
+        viewers,
+        ..RegionLoad::default()
     };
+    Arc::make_mut(&mut cloud.sample).regions = [("FR", 30), ("US", 10)].map(load).into();
     let world = snapshot(vec![
         edge(1, "eu-1", PARIS, &[("FR", 30)]),
         edge(2, "us-1", VIRGINIA, &[("US", 10)]),
