@@ -59,7 +59,12 @@ impl Survey<'_> {
         (view, nodes.iter().map(|it| it.number).collect(), accounts)
     }
 
+    /// Where an edge can be missed; nowhere for an external pathway, which is not one machine that
+    /// could fail for its metro.
     fn metro(&self, view: &NodeView) -> String {
+        if view.pathway.is_some() {
+            return String::new();
+        }
         let node = view.node();
         let priced = self.prices.of(node.id.as_str());
         priced.metro.unwrap_or(&node.place.name).to_owned()
