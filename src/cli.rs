@@ -1,6 +1,6 @@
 //! The command line: what can be said to Weir, and where each command leads.
 
-use crate::{admin, config, demo, events, forecast, load, policy, roles, token};
+use crate::{admin, config, demo, events, forecast, load, policy, roles, simulate, token};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -55,6 +55,9 @@ enum Command {
     /// Forecast demand from a file of series, and say how good the forecasts are.
     #[command(subcommand)]
     Forecast(forecast::Command),
+    /// Say what a policy would save in a world, beside simpler rules, and at what cost in quality.
+    #[command(subcommand)]
+    Simulate(simulate::Command),
 }
 
 #[derive(Args)]
@@ -100,6 +103,7 @@ pub fn run() -> Result<()> {
         Command::Token(command) => token::run(command),
         Command::Load(command) => wait_for(load::run(command)),
         Command::Forecast(command) => wait_for(forecast::run(command)),
+        Command::Simulate(command) => wait_for(simulate::run(command)),
     }
 }
 

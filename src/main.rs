@@ -15,6 +15,7 @@ mod logs;
 mod plot;
 mod policy;
 mod roles;
+mod simulate;
 mod token;
 
 fn main() -> std::process::ExitCode {

@@ -124,6 +124,22 @@ impl Chart {
         );
     }
 
+    /// A word beside a point.
+    pub fn word(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
+        let (x, y) = (self.x.at(x), self.y.at(y));
+        // Towards the middle, where there is room.
+        let (anchor, x) = match x > SIZE.0 * 0.75 {
+            true => ("end", x - 7.0),
+            false => ("start", x + 7.0),
+        };
+        let _ = write!(
+            self.body,
+            r#"<text class="{class}" text-anchor="{anchor}" x="{x:.1}" y="{:.1}">{}</text>"#,
+            y + 4.0,
+            escape(text)
+        );
+    }
+
     /// The chart, with what it says in words for those who cannot see it.
     pub fn finish(self, says: &str) -> String {
         let (width, height) = SIZE;

@@ -23,6 +23,7 @@ mod policy;
 mod overflow;
 mod publish_play;
 mod relay_paths;
+mod simulate;
 mod soak;
 mod steering;
 mod tidy;

@@ -34,6 +34,11 @@ pub trait Rule {
     fn full_at(&self) -> Option<f64> {
         None
     }
+
+    /// Whether a path may be used at all, whatever is full or dead.
+    fn may(&self, _path: usize) -> bool {
+        true
+    }
 }
 
 /// What may be known when a slot is decided.
@@ -82,9 +87,12 @@ pub fn run(
         };
         target.fill(0.0);
         rule.split(&known, &mut target);
-        let mut flow = crowd.follow(&known, &mut target);
+        let may: Vec<bool> = (0..world.paths.len())
+            .map(|at| up[world.paths[at].edge as usize] && rule.may(at))
+            .collect();
+        let mut flow = crowd.follow(&known, &may, &mut target);
         if let Some(full_at) = rule.full_at() {
-            doors.send_on(&known, (&target, full_at), &mut flow);
+            doors.send_on(world, (&target, &may, full_at), &mut flow);
         }
         crowd.settle(&flow);
         tally.enter(&known, &flow);
@@ -93,7 +101,8 @@ pub fn run(
             return None;
         }
     }
-    Some(tally.finish(rule.name()))
+    let barred = (0..world.paths.len()).filter(|at| !rule.may(*at)).count();
+    Some(tally.finish(rule.name(), barred))
 }
 
 /// Where the traffic of a slot is.

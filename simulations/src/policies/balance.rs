@@ -157,7 +157,7 @@ impl Rule for Bounded {
         let bound = BOUND * all / capacity.max(1e-9);
         self.counts.fill(0.0);
         for (ring, mbps) in self.rings.iter().zip(known.demand()) {
-            let mbps = f64::from(*mbps);
+            let mbps = f64::from(*mbps).max(1e-9);
             let whole: f64 = ring.iter().map(|at| room(*at)).sum();
             let mut over = 0.0;
             // Twice around: first what hashes there, then what found no room.
@@ -172,13 +172,13 @@ impl Rule for Bounded {
                     let put = comes.min(fits.max(0.0));
                     over = comes - put;
                     self.counts[edge(at)] += put;
-                    shares[at] += put;
+                    shares[at] += put / mbps;
                 }
             }
             for &at in ring {
                 let part = if whole > 0.0 { room(at) / whole } else { 0.0 };
                 self.counts[edge(at)] += over * part;
-                shares[at] += over * part;
+                shares[at] += over * part / mbps;
             }
         }
     }

@@ -14,7 +14,7 @@ use scheduler::plan::cost;
 use scheduler::plan::goals::{Goals, PAST_DAYS, Past};
 use scheduler::plan::trade::{Planned, trade};
 use scheduler::plan::view::{Demand, Edge, Outlook, Path, View};
-use scheduler::policy::Policies;
+use scheduler::policy::{Policies, Subject};
 
 use crate::run::{Known, Rule};
 use crate::world::World;
@@ -83,6 +83,8 @@ pub struct Weir {
     carried: Vec<f64>,
     /// Slots that are in it.
     since: usize,
+    /// By path of the world, whether the policy lets it be used.
+    may: Vec<bool>,
 }
 
 impl Weir {
@@ -97,6 +99,7 @@ impl Weir {
         let slots = world.time.billed().len() / slots_a_bill;
         Self {
             name: "weir".to_owned(),
+            may: may(world, tariffs, &policies),
             policies,
             foresight,
             tariffs: tariffs.to_vec(),
@@ -241,28 +244,54 @@ impl Rule for Weir {
         }
     }
 
+    fn may(&self, path: usize) -> bool {
+        self.may[path]
+    }
+
     fn full_at(&self) -> Option<f64> {
         Some(cost::full_at(self.policies.default_policy()))
     }
 }
 
+/// By path, whether the policy of its region lets it be used.
+fn may(world: &World, tariffs: &[Tariff], policies: &Policies) -> Vec<bool> {
+    let mut may = Vec::with_capacity(world.paths.len());
+    for region in 0..world.regions.len() {
+        let subject = Subject {
+            region: Some(region_of(world, region)),
+            ..Subject::default()
+        };
+        let placement = &policies.of(&subject).policy.placement;
+        for path in world.paths(region) {
+            let edge = &world.edges[path.edge as usize];
+            let id = node(&edge.name, path.edge as usize);
+            let country = world.metros[edge.metro].country.as_deref();
+            let usd = tariffs[path.edge as usize].marginal_usd();
+            may.push(placement.bars(id.as_str(), country, Some(usd)).is_none());
+        }
+    }
+    may
+}
+
 /// What regions ask for, before anything is known of it.
 fn demands(world: &World) -> Vec<Demand> {
-    let mut names = std::collections::HashSet::new();
-    let demand = |(at, region): (usize, &crate::world::Region)| {
-        let own = Region::parse(&region.name).filter(|name| names.insert(*name));
-        Demand {
-            region: own.unwrap_or_else(|| Region::named(&format!("region-{at}"))),
-            now_bps: 0.0,
-            outlook: Outlook::STEADY,
-            paths: Vec::new(),
-        }
+    let demand = |region: usize| Demand {
+        region: region_of(world, region),
+        now_bps: 0.0,
+        outlook: Outlook::STEADY,
+        paths: Vec::new(),
     };
-    world.regions.iter().enumerate().map(demand).collect()
+    (0..world.regions.len()).map(demand).collect()
+}
+
+/// A region's name as policies name it: its own where that is short and plain, else its number.
+pub(crate) fn region_of(world: &World, region: usize) -> Region {
+    let own = Region::parse(&world.regions[region].name);
+    own.unwrap_or_else(|| Region::named(&format!("region-{region}")))
 }
 
 /// An edge's name, when a node can have it, so that policies can name it.
-fn node(name: &str, at: usize) -> NodeId {
+pub(crate) fn node(name: &str, at: usize) -> NodeId {
     let numbered = || NodeId::parse(&format!("edge-{at}")).expect("the name is plain and short");
     NodeId::parse(name).unwrap_or_else(|_| numbered())
 }

@@ -3,7 +3,7 @@
 //! Only who came in this slot can be sent on; an edge that grows full by its running viewers alone
 //! stays overloaded.
 
-use super::{Flow, Known};
+use super::Flow;
 use crate::world::World;
 
 /// The paths that lead to each edge.
@@ -30,11 +30,10 @@ impl Doors {
     /// viewers were to go, then to the nearest, where there is room.
     pub(super) fn send_on(
         &self,
-        known: &Known<'_>,
-        (target, full_at): (&[f64], f64),
+        world: &World,
+        (target, may, full_at): (&[f64], &[bool], f64),
         flow: &mut Flow,
     ) {
-        let world = known.world;
         let mut loads = vec![0.0; world.edges.len()];
         for (path, mbps) in world.paths.iter().zip(&flow.mbps) {
             loads[path.edge as usize] += mbps;
@@ -61,7 +60,7 @@ impl Doors {
                     if left <= 0.0 {
                         break;
                     }
-                    if to == from || !known.up[other] || room <= 0.0 {
+                    if to == from || !may[to] || room <= 0.0 {
                         continue;
                     }
                     let sent = left.min(room);

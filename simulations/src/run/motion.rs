@@ -56,7 +56,7 @@ impl Crowd {
 
     /// The traffic of a slot, given where it should go; shares of dead edges are given to the
     /// region's others.
-    pub(super) fn follow(&self, known: &Known<'_>, target: &mut [f64]) -> Flow {
+    pub(super) fn follow(&self, known: &Known<'_>, may: &[bool], target: &mut [f64]) -> Flow {
         let world = known.world;
         let mut flow = Flow {
             mbps: vec![0.0; target.len()],
@@ -67,16 +67,15 @@ impl Crowd {
         for (region, demand) in world.demand(known.slot).iter().enumerate() {
             let demand = f64::from(*demand);
             let range = world.range(region);
-            if !alive(known, region, &mut target[range.clone()]) {
+            if !alive(&may[range.clone()], &mut target[range.clone()]) {
                 flow.lost += demand;
                 continue;
             }
-            let is_up = |at: usize| known.up[world.paths[at].edge as usize];
             let there: f64 = range.clone().map(|at| self.at[at]).sum();
             // Who stays, scaled down when demand shrinks by more than sessions that end.
             let staying = (stays * there).min(demand);
             let stay = if there > 0.0 { staying / there } else { 0.0 };
-            let running = |at: usize| if is_up(at) { stay * self.at[at] } else { 0.0 };
+            let running = |at: usize| if may[at] { stay * self.at[at] } else { 0.0 };
             let over = |at: usize| (running(at) - target[at] * demand).max(0.0);
             let excess: f64 = range.clone().map(over).sum();
             let movable: f64 = self.motion.movable * range.clone().map(running).sum::<f64>();
@@ -110,17 +109,15 @@ impl Crowd {
     }
 }
 
-/// Whether a region has an edge that is alive; what should go to dead ones goes to the others, in
-/// proportion, or to the nearest when none was to get any.
-fn alive(known: &Known<'_>, region: usize, target: &mut [f64]) -> bool {
-    let paths = known.world.paths(region);
-    let up = |at: usize| known.up[paths[at].edge as usize];
-    let Some(nearest) = (0..paths.len()).find(|at| up(*at)) else {
+/// Whether a region has an edge that is alive and may serve it; what should go to others goes
+/// there, in proportion, or to the nearest when none was to get any.
+fn alive(may: &[bool], target: &mut [f64]) -> bool {
+    let Some(nearest) = may.iter().position(|may| *may) else {
         target.fill(0.0);
         return false;
     };
-    for (at, share) in target.iter_mut().enumerate() {
-        if !up(at) || !share.is_finite() || *share < 0.0 {
+    for (share, may) in target.iter_mut().zip(may) {
+        if !may || !share.is_finite() || *share < 0.0 {
             *share = 0.0;
         }
     }

@@ -16,6 +16,8 @@ pub struct Ran {
     pub days: Vec<Day>,
     /// Slots that are one sample of a bill.
     pub slots_a_bill: usize,
+    /// Paths that the rule may not use.
+    pub barred: usize,
 }
 
 /// Sums over a day's slots.
@@ -55,6 +57,7 @@ impl Tally {
                 by_path: vec![0.0; world.paths.len()],
                 days: vec![Day::default(); world.time.days()],
                 slots_a_bill: world.time.slots_a_bill(),
+                barred: 0,
             },
             first: world.time.billed_from,
             day: world.time.day(),
@@ -98,9 +101,10 @@ impl Tally {
         &self.loads
     }
 
-    pub(super) fn finish(self, rule: &str) -> Ran {
+    pub(super) fn finish(self, rule: &str, barred: usize) -> Ran {
         Ran {
             rule: rule.to_owned(),
+            barred,
             ..self.ran
         }
     }

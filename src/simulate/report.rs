@@ -1,0 +1,277 @@
+//! What a study found: figures for machines (`report.json`, `--json`) and a table for the terminal.
+//!
+//! The same command, version and inputs give the same bytes on any number of cores; wall-clock figures are apart, in
+//! `timing.json`. A field is added when there is something new to say; none changes its meaning.
+
+use super::inputs::Inputs;
+use super::work::{Done, Found, Job, Took};
+use serde::{Deserialize, Serialize};
+use simulations::policies::Kind;
+use simulations::report::{Cell, Figures, Saving, lead, mean, saving};
+use simulations::study::Twist;
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+/// All of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of Weir.
+    pub weir: String,
+    /// What was asked, without what does not change figures.
+    pub command: Vec<String>,
+    /// The first seed.
+    pub seed: u64,
+    /// Hashes of the inputs, by name.
+    pub inputs: BTreeMap<String, String>,
+    /// A world with prices each.
+    pub cases: Vec<Case>,
+    /// Over worlds with the same prices, where there are several.
+    pub means: Vec<Mean>,
+}
+
+/// A world with prices.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Case {
+    /// The world.
+    pub world: String,
+    /// The prices.
+    pub prices: String,
+    /// What was changed; nothing in plain cases.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub twist: Option<String>,
+    /// USD that no policy within the slack can fall below: demand known, levels chosen in hindsight, free slots in
+    /// fractions. A relaxation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub o2_bound_usd: Option<f64>,
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule in a case.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name.
+    pub rule: String,
+    /// What it does.
+    pub says: String,
+    /// What it comes to.
+    pub figures: Figures,
+    /// What it saves, by the name of what it is against; intervals hold 95 of 100 months drawn from the same days.
+    pub saves_against: BTreeMap<String, Saving>,
+    /// By how much more of B1's bill than B8 it saves.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub above_b8: Option<Saving>,
+}
+
+/// The mean of several worlds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Mean {
+    /// Their prices.
+    pub prices: String,
+    /// How many.
+    pub worlds: usize,
+    /// The rule.
+    pub rule: String,
+    /// The mean of what it saves against B1; the interval is of means of worlds drawn anew.
+    pub saves_against_b1: Saving,
+    /// The mean lead over B8 in points of B1's bill.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub above_b8: Option<Saving>,
+    /// Minutes of overload, in the mean.
+    pub overload_edge_min: f64,
+}
+
+/// What took how long; these figures alone differ from run to run.
+#[derive(Debug, Serialize)]
+pub struct Timing {
+    seconds: f64,
+    threads: usize,
+    /// By cell; 0 of those that were finished before.
+    cells: BTreeMap<String, f64>,
+}
+
+impl Timing {
+    pub fn new(took: Duration, threads: usize, cells: Vec<Took>) -> Self {
+        Self {
+            seconds: took.as_secs_f64(),
+            threads,
+            cells: cells.into_iter().collect(),
+        }
+    }
+}
+
+/// The cells of a case, by rule.
+pub fn cells_of<'a>(done: &'a [Done], of: &Job) -> Vec<(Kind, &'a Cell)> {
+    let same =
+        |job: &Job| (job.source, &job.prices, job.twist) == (of.source, &of.prices, of.twist);
+    let cell = |(job, found): &'a Done| match (job.rule, found) {
+        (Some(kind), Found::Cell(cell)) if same(job) => Some((kind, &**cell)),
+        _ => None,
+    };
+    done.iter().filter_map(cell).collect()
+}
+
+impl Report {
+    pub fn new(asked: &super::Run, inputs: &Inputs, done: &[Done]) -> Self {
+        let first = |job: &&Job| job.rule == Some(Kind::B1);
+        let cases: Vec<Case> = (done.iter().map(|(job, _)| job))
+            .filter(first)
+            .map(|job| case(job, done))
+            .collect();
+        Self {
+            weir: env!("CARGO_PKG_VERSION").to_owned(),
+            command: asked.normalised(),
+            seed: asked.seed,
+            inputs: inputs.hashes.clone(),
+            means: means(&cases),
+            cases,
+        }
+    }
+}
+
+fn case(of: &Job, done: &[Done]) -> Case {
+    let cells = cells_of(done, of);
+    let find = |kind: Kind| cells.iter().find(|it| it.0 == kind).map(|it| it.1);
+    let rule = |(kind, cell): &(Kind, &Cell)| {
+        let against = [Kind::B0, Kind::B1, Kind::B8].into_iter();
+        let against = against.filter(|other| other != kind);
+        let against = against.filter_map(|other| Some((other, find(other)?)));
+        let lead = (find(Kind::B8).zip(find(Kind::B1)))
+            .filter(|_| kind.plans())
+            .map(|(b8, b1)| lead(cell, b8, b1));
+        Rule {
+            rule: kind.as_str().to_owned(),
+            says: kind.says().to_owned(),
+            figures: cell.figures,
+            saves_against: against
+                .map(|(other, of)| (other.as_str().to_owned(), saving(cell, of)))
+                .collect(),
+            above_b8: lead,
+        }
+    };
+    let bound = |(job, found): &Done| match found {
+        Found::Bound(usd)
+            if (job.source, &job.prices, job.twist) == (of.source, &of.prices, of.twist) =>
+        {
+            *usd
+        }
+        _ => None,
+    };
+    Case {
+        world: of.world.clone(),
+        prices: of.prices.clone(),
+        twist: (of.twist != Twist::Plain).then(|| of.twist.says()),
+        o2_bound_usd: done.iter().find_map(bound),
+        rules: cells.iter().map(rule).collect(),
+    }
+}
+
+/// Over plain cases of the same prices, in the order of the first.
+fn means(cases: &[Case]) -> Vec<Mean> {
+    let mut means = Vec::new();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let plain: Vec<&Case> = cases.iter().filter(|case| case.twist.is_none()).collect();
+    for case in &plain {
+        for rule in &case.rules {
+            let key = (case.prices.as_str(), rule.rule.as_str());
+            if seen.contains(&key) {
+                continue;
+            }
+            seen.push(key);
+            let same = plain.iter().filter(|it| it.prices == case.prices);
+            let same: Vec<&Rule> = same
+                .filter_map(|it| it.rules.iter().find(|it| it.rule == rule.rule))
+                .collect();
+            if same.len() < 2 {
+                continue;
+            }
+            let saved = |it: &&Rule| it.saves_against.get("B1").map(|it| it.share);
+            let saved: Vec<f64> = same.iter().filter_map(saved).collect();
+            let lead: Vec<f64> = same
+                .iter()
+                .filter_map(|it| Some(it.above_b8?.share))
+                .collect();
+            let minutes = same.iter().map(|it| it.figures.overload_edge_min);
+            means.push(Mean {
+                prices: case.prices.clone(),
+                worlds: same.len(),
+                rule: rule.rule.clone(),
+                saves_against_b1: mean(&saved),
+                above_b8: (!lead.is_empty()).then(|| mean(&lead)),
+                overload_edge_min: minutes.sum::<f64>() / same.len() as f64,
+            });
+        }
+    }
+    means
+}
+
+/// A saving in percent with its interval.
+pub fn percent(saving: &Saving) -> String {
+    let Saving { share, low, high } = saving;
+    format!(
+        "{:.1} ({:.1} to {:.1})",
+        100.0 * share,
+        100.0 * low,
+        100.0 * high
+    )
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for case in &self.cases {
+            let twist = case
+                .twist
+                .as_ref()
+                .map_or(String::new(), |it| format!(", {it}"));
+            writeln!(f, "{}, prices {}{twist}", case.world, case.prices)?;
+            writeln!(
+                f,
+                "  {:5} {:>14} {:>22} {:>7} {:>7} {:>7} {:>9} {:>8}",
+                "rule",
+                "USD",
+                "saves against B1, %",
+                "RTT p50",
+                "p95",
+                "extra",
+                "overload",
+                "moved"
+            )?;
+            for rule in &case.rules {
+                let it = &rule.figures;
+                let saved = rule.saves_against.get("B1").map_or("-".to_owned(), percent);
+                writeln!(
+                    f,
+                    "  {:5} {:>14.2} {saved:>22} {:>7.1} {:>7.1} {:>7.2} {:>5.0} min {:>6.2} %",
+                    rule.rule,
+                    it.usd,
+                    it.rtt_ms_p50,
+                    it.rtt_ms_p95,
+                    it.extra_rtt_ms,
+                    it.overload_edge_min,
+                    100.0 * it.moved_per_min
+                )?;
+            }
+            if let Some(usd) = case.o2_bound_usd {
+                writeln!(
+                    f,
+                    "  O2    {usd:>14.2} a bound that no policy within the slack falls below"
+                )?;
+            }
+        }
+        for mean in &self.means {
+            let saved = percent(&mean.saves_against_b1);
+            let Mean {
+                prices,
+                rule,
+                worlds,
+                ..
+            } = mean;
+            if rule != "B1" {
+                writeln!(
+                    f,
+                    "mean of {worlds}, prices {prices}: {rule} saves {saved} % of B1's bill"
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

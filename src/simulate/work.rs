@@ -1,0 +1,341 @@
+//! Runs cells on all cores, and keeps those that are finished, so that a run that was stopped goes on.
+//!
+//! A cell's file is named by a hash of all that its figures follow from: the inputs, the policy, the rule and this
+//! version of Weir.
+
+use super::inputs::{Inputs, Scene, Source};
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use scheduler::policy::ledger::hash_of;
+use serde::{Deserialize, Serialize};
+use simulations::forecast::{Expected, of_region};
+use simulations::policies::Kind;
+use simulations::policies::weir::{Foresight, Nothing};
+use simulations::report::{Cell, draws::Draws};
+use simulations::run::Motion;
+use simulations::study::{Case, Twist};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What is asked of a study.
+pub struct Plan<'a> {
+    pub inputs: &'a Inputs,
+    pub rules: Vec<Kind>,
+    /// Beside the plain ones, for the first case.
+    pub twists: Vec<Twist>,
+    pub quick: bool,
+    pub seed: u64,
+    /// To forecast a world's regions on.
+    pub cores: usize,
+}
+
+/// Set when the user wants to stop.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Stops at the next slot.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A rule in a case, or the bound of a case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    pub source: usize,
+    pub world: String,
+    pub seeded: bool,
+    pub prices: String,
+    pub twist: Twist,
+    /// None: the bound.
+    pub rule: Option<Kind>,
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Found {
+    /// Of a rule.
+    Cell(Box<Cell>),
+    /// Of the bound, USD; None where there is none.
+    Bound(Option<f64>),
+}
+
+/// A job with what came of it.
+pub type Done = (Job, Found);
+
+/// Where a thread leaves what came of a job, with the seconds it took.
+type Slot = Mutex<Option<Result<(Found, f64)>>>;
+
+/// A job and the seconds it took; 0 of one that was finished before.
+pub type Took = (String, f64);
+
+impl Plan<'_> {
+    fn jobs(&self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for (at, source) in self.inputs.sources.iter().enumerate() {
+            for (nth, prices) in source.prices.iter().enumerate() {
+                let first = at == 0 && nth == 0;
+                let twisted = self.twists.iter().filter(|_| first);
+                for twist in [Twist::Plain].iter().chain(twisted) {
+                    let job = |rule| Job {
+                        source: at,
+                        world: source.name.clone(),
+                        seeded: source.seeded,
+                        prices: prices.clone(),
+                        twist: *twist,
+                        rule,
+                    };
+                    let plain = *twist == Twist::Plain;
+                    let some =
+                        |kind: &&Kind| plain || matches!(kind, Kind::B1 | Kind::B8 | Kind::Weir);
+                    jobs.extend(self.rules.iter().filter(some).map(|kind| job(Some(*kind))));
+                    jobs.extend((plain && !self.quick).then(|| job(None)));
+                }
+            }
+        }
+        jobs
+    }
+
+    /// Runs what is not kept already; None when stopped before the end.
+    pub fn run(
+        &self,
+        threads: usize,
+        kept: &Path,
+        stop: &Stop,
+    ) -> Result<Option<(Vec<Done>, Vec<Took>)>> {
+        let jobs = self.jobs();
+        let bar = progress(jobs.iter().map(Job::weight).sum());
+        let found: Vec<Slot> = jobs.iter().map(|_| Mutex::default()).collect();
+        let next = AtomicUsize::new(0);
+        let scenes: Vec<Mutex<Weak<Scene>>> = self
+            .inputs
+            .sources
+            .iter()
+            .map(|_| Mutex::default())
+            .collect();
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(jobs.len()) {
+                scope.spawn(|| {
+                    let mut last = None;
+                    while !stop.is_set() {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(job) = jobs.get(at) else { break };
+                        let done =
+                            self.job(job, kept, (&scenes[job.source], &mut last), (&bar, stop));
+                        let failed = done.is_err();
+                        if let Some(done) = done.transpose() {
+                            *found[at].lock().expect("no thread panics with it") = Some(done);
+                        }
+                        if failed {
+                            stop.stop();
+                        }
+                    }
+                });
+            }
+        });
+        bar.finish_and_clear();
+        let (mut all, mut timing) = (Vec::new(), Vec::new());
+        for (job, found) in jobs.into_iter().zip(found) {
+            let Some(found) = found.into_inner().expect("no thread panics with it") else {
+                continue;
+            };
+            let (found, seconds) = found?;
+            timing.push((job.name(), seconds));
+            all.push((job, found));
+        }
+        let whole = all.len() == self.jobs().len();
+        Ok(whole.then_some((all, timing)))
+    }
+
+    /// One job; None when stopped.
+    fn job(
+        &self,
+        job: &Job,
+        kept: &Path,
+        (scene, last): (&Mutex<Weak<Scene>>, &mut Option<Arc<Scene>>),
+        (bar, stop): (&ProgressBar, &Stop),
+    ) -> Result<Option<(Found, f64)>> {
+        let path = kept.join(format!("{}.json", self.key(job)));
+        if let Some(found) = fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        {
+            bar.inc(job.weight());
+            return Ok(Some((found, 0.0)));
+        }
+        let scene = self.scene(&self.inputs.sources[job.source], scene)?;
+        *last = Some(scene.clone());
+        let began = Instant::now();
+        let Some(found) = self.found(job, &scene, (bar, stop))? else {
+            return Ok(None);
+        };
+        let part = path.with_extension("part");
+        fs::write(&part, serde_json::to_vec(&found)?)
+            .and_then(|()| fs::rename(&part, &path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Some((found, began.elapsed().as_secs_f64())))
+    }
+
+    /// A world that another thread has, or a new one.
+    fn scene(&self, source: &Source, shared: &Mutex<Weak<Scene>>) -> Result<Arc<Scene>> {
+        let mut shared = shared.lock().expect("no thread panics with it");
+        if let Some(scene) = shared.upgrade() {
+            return Ok(scene);
+        }
+        let mut scene = source.scene()?;
+        if self.quick {
+            let time = &mut scene.world.time;
+            time.slots = time.slots.min(time.billed_from + QUICK_DAYS * time.day());
+        }
+        let scene = Arc::new(scene);
+        *shared = Arc::downgrade(&scene);
+        Ok(scene)
+    }
+
+    fn found(
+        &self,
+        job: &Job,
+        scene: &Scene,
+        (bar, stop): (&ProgressBar, &Stop),
+    ) -> Result<Option<Found>> {
+        let world = &scene.world;
+        let prices = scene.prices.iter().find(|prices| prices.name == job.prices);
+        let prices =
+            prices.with_context(|| format!("{} has no prices {}", job.world, job.prices))?;
+        let tariffs = job.twist.tariffs(world, &prices.tariffs);
+        let draws = Draws::new(world.time.days(), self.draws(), self.seed);
+        let case = Case {
+            world,
+            tariffs: &tariffs,
+            policies: self.inputs.policies(job.twist)?,
+            foresight: match (job.rule, job.twist) {
+                (Some(Kind::Weir), twist) if twist != Twist::NoForecast => {
+                    scene.expected(self.cores)
+                }
+                _ => Arc::new(Nothing) as Arc<dyn Foresight>,
+            },
+            motion: motion(&self.inputs.sources[job.source], job.twist),
+            draws: &draws,
+        };
+        let Some(kind) = job.rule else {
+            let bound = case.bound();
+            bar.inc(job.weight());
+            return Ok(Some(Found::Bound(bound)));
+        };
+        let slots = world.time.billed().len().max(1) as u64;
+        let mut over = 0;
+        let mut told = 0;
+        let mut tell = |_| {
+            over += 1;
+            let due = job.weight() * over / slots;
+            bar.inc(due - told);
+            told = due;
+            !stop.is_set()
+        };
+        let cell = case.cell(kind, &mut tell);
+        Ok(cell.map(|cell| Found::Cell(Box::new(cell))))
+    }
+
+    fn draws(&self) -> usize {
+        if self.quick { 200 } else { 1000 }
+    }
+
+    fn key(&self, job: &Job) -> String {
+        let hashes = &self.inputs.hashes;
+        let about = (
+            &job.world,
+            &job.prices,
+            job.twist.name(),
+            job.rule.map(Kind::as_str),
+        );
+        let how = (self.quick, self.seed, self.inputs.policy_hash());
+        let name = job.name().replace([' ', '/'], "-");
+        format!(
+            "{name}-{}",
+            hash_of(&format!("{hashes:?} {about:?} {how:?} {VERSION}"))
+        )
+    }
+}
+
+impl Scene {
+    /// What the forecaster says of the world, made when it is first asked for.
+    fn expected(&self, cores: usize) -> Arc<dyn Foresight> {
+        let make = || {
+            let regions = self.world.regions.len();
+            let of = |core: usize| -> Vec<_> {
+                let mine = (core..regions).step_by(cores);
+                mine.map(|region| (region, of_region(&self.world, region)))
+                    .collect()
+            };
+            let mut all: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..cores)
+                    .map(|core| scope.spawn(move || of(core)))
+                    .collect();
+                let parts = threads
+                    .into_iter()
+                    .map(|it| it.join().expect("forecasts do not panic"));
+                parts.flatten().collect()
+            });
+            all.sort_by_key(|(region, _)| *region);
+            let regions = all.into_iter().map(|(_, outlooks)| outlooks).collect();
+            Arc::new(Expected::new(&self.world, regions))
+        };
+        self.expected.get_or_init(make).clone()
+    }
+}
+
+fn motion(source: &Source, twist: Twist) -> Motion {
+    match (source.steerable, twist) {
+        (Some((_, session_s)), Twist::Players(share)) => Motion::of_players(session_s, share),
+        (Some((share, session_s)), _) => Motion::of_players(session_s, share),
+        (None, Twist::Players(share)) => Motion::of_players(Motion::AT_ONCE.session_s, share),
+        (None, _) => Motion::AT_ONCE,
+    }
+}
+
+impl Job {
+    /// What it is called.
+    pub fn name(&self) -> String {
+        let rule = self.rule.map_or("O2", Kind::as_str);
+        format!(
+            "{} {} {} {rule}",
+            self.world,
+            self.prices,
+            self.twist.name()
+        )
+    }
+
+    /// About how long it takes, beside others.
+    fn weight(&self) -> u64 {
+        match self.rule {
+            Some(kind) if kind.plans() => 1000,
+            Some(Kind::B4) => 300,
+            Some(_) => 10,
+            None => 60,
+        }
+    }
+}
+
+fn progress(weight: u64) -> ProgressBar {
+    let bar = ProgressBar::new(weight);
+    let style = "{bar:32} {percent}%, {elapsed}, about {eta} left";
+    bar.set_style(ProgressStyle::with_template(style).expect("the template is sound"));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const QUICK_DAYS: usize = 7;
