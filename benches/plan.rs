@@ -19,7 +19,7 @@ use clarabel::{
     algebra::CscMatrix,
     solver::{DefaultSettings, DefaultSolver, IPSolver, SupportedConeT},
 };
-use scheduler::plan::split::{Offer, Problem, Split, Supply, concentrate, split};
+use scheduler::plan::split::{Burst, Offer, Problem, Split, Supply, concentrate, split};
 use std::{hint::black_box, time::Instant};
 
 const OFFERS: usize = 8;
@@ -109,7 +109,8 @@ fn splits() {
         report("1000 x 500 x 8, warm", &next, warm);
         if levels {
             let began = Instant::now();
-            let found = concentrate(&next, warm);
+            let mut bursts = vec![Burst::Shut; next.supplies.len()];
+            let found = concentrate(&next, &mut bursts, warm);
             println!(
                 "  the same, few edges bursting fully: {:.1} ms, {} rounds, gap {:.3} %",
                 began.elapsed().as_secs_f64() * 1e3,

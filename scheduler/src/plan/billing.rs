@@ -171,6 +171,11 @@ impl Bill {
         true
     }
 
+    /// The slot that the period begins with.
+    pub fn first(&self) -> i64 {
+        self.first
+    }
+
     /// Slots of the period up to the last one entered.
     pub fn elapsed(&self) -> usize {
         self.samples.len()

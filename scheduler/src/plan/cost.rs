@@ -50,9 +50,9 @@ const ACCESS_MS: f32 = 3.0;
 const RTT_BASE_MS: f32 = 1.0;
 const RTT_MS_PER_KM: f32 = 0.02;
 
-/// Of the weight of a millisecond below the target: with the default weights 25 ms are worth an
-/// eighth of the mean price.
-const NEAR: f64 = 0.25;
+/// Of the weight of a millisecond below the target: with the default weights 25 ms are worth a
+/// fifth of the mean price.
+const NEAR: f64 = 0.4;
 
 /// Above the promised time a millisecond counts five times more.
 const STEEP: f64 = 5.0;
@@ -69,7 +69,7 @@ mod tests {
             .collect();
         assert!(costs.windows(2).all(|pair| pair[0] < pair[1]));
         let slope = |at: usize| costs[at + 1] - costs[at];
-        assert!(slope(60) > 3.0 * slope(10) && slope(200) > 5.0 * slope(60));
+        assert!(slope(60) > 2.0 * slope(10) && slope(200) > 5.0 * slope(60));
     }
 
     #[test]

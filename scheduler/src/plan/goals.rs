@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use cluster::node::NodeId;
 
-use super::levels::{self, Levels, Scenario, audit, levels, scenarios};
+use super::levels::{self, Ground, Knobs, Scenario, audit, fit, levels, scenarios};
 use super::split::Problem;
 use super::trade::{self, unit_usd};
 use super::view::{Edge, View};
@@ -19,7 +19,8 @@ use crate::policy::{NPlusOne, Policies};
 pub struct Goals {
     day: Option<i64>,
     levels: HashMap<NodeId, f64>,
-    found: Option<Levels>,
+    /// The slot that the billing period began with for which levels were sought from nothing.
+    period: Option<i64>,
     shortages: Vec<Shortage>,
 }
 
@@ -75,29 +76,57 @@ impl Goals {
         let before = std::mem::take(&mut self.levels);
         self.levels = view.edges.iter().map(|it| (it.id.clone(), 0.0)).collect();
         if slots < past.day.max(1) {
-            self.found = None;
+            self.period = None;
             return;
         }
         let scenarios = scenarios(&past.demand, past.day, FADING);
         let problem = trade::problem(view, policies);
         let policy = policies.default_policy();
         let (knobs, unit) = (trade::knobs(policy), unit_usd(view));
+        let known = |edge: &Edge| before.get(&edge.id).copied().unwrap_or(0.0);
         let edge = |edge: &Edge| {
             let limit = edge.capacity_bps * policy.headroom.util_max;
-            let planned = before.get(&edge.id).copied().unwrap_or(0.0);
-            levels::Edge::new(&edge.tariff, &edge.bill, planned, unit, limit)
+            let bill = (&edge.tariff, &*edge.bill);
+            levels::Edge::new(bill, known(edge), unit, limit, &knobs)
         };
         let edges: Vec<levels::Edge> = view.edges.iter().map(edge).collect();
-        let paths = (&*problem.starts, &*problem.offers);
-        let found = levels(&scenarios, paths, &edges, &knobs, self.found.as_ref());
+        let period = view.edges.iter().map(|edge| edge.bill.first()).max();
+        let anew = self.period != period;
+        self.period = period;
+        let mut found: Vec<f64> = view.edges.iter().map(known).collect();
+        // A level that lasts is kept for the period; a peak is another one each day.
+        let sought = |at: usize| anew || found[at] <= 0.0 || !edges[at].by_slot;
+        let sought: Vec<usize> = (0..edges.len()).filter(|at| sought(*at)).collect();
+        if !sought.is_empty() {
+            let paths = (&*problem.starts, &*problem.offers);
+            let best = levels(&scenarios, paths, &edges, &knobs, None).levels;
+            sought.iter().for_each(|at| found[*at] = best[*at]);
+        }
+        last(&mut found, past, (&problem, &edges), &knobs, anew);
         let ids = view.edges.iter().map(|edge| edge.id.clone());
-        self.levels = ids.zip(found.levels.iter().copied()).collect();
-        self.found = Some(found);
+        self.levels = ids.zip(found).collect();
         self.shortages = match policy.headroom.n_plus_one {
             NPlusOne::Metro => shortages(view, problem, &scenarios),
             NPlusOne::Off => Vec::new(),
         };
     }
+}
+
+/// Moves levels to where they last: a little each day, so that they only rise early and slightly.
+fn last(
+    found: &mut [f64],
+    past: &Past,
+    (problem, edges): (&Problem, &[levels::Edge]),
+    knobs: &Knobs,
+    anew: bool,
+) {
+    let mut ground = Ground {
+        problem: problem.clone(),
+        edges,
+        past: &past.demand,
+        knobs,
+    };
+    fit(&mut ground, found, if anew { FIRST } else { DAILY });
 }
 
 /// What is short at the busiest time when a metro loses its strongest edge.
@@ -133,6 +162,10 @@ fn shortages(view: &View, mut problem: Problem, scenarios: &[Scenario]) -> Vec<S
 
 /// Days that levels are found from: two weeks have both weekends, and are what habits last.
 pub const PAST_DAYS: i64 = 14;
+
+/// How often the past is played: when levels are sought from nothing, and each day.
+const FIRST: u32 = 3;
+const DAILY: u32 = 1;
 
 /// What a day counts against the one after it.
 const FADING: f64 = 0.9;

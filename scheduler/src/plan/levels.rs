@@ -12,8 +12,10 @@
 use super::billing::{Bill, BillingModel, Tariff};
 use super::split::{Offer, Problem, Supply, shares, split};
 
+mod fit;
 mod scenarios;
 
+pub use fit::{Ground, fit};
 pub use scenarios::{Scenario, scenarios};
 
 /// What an edge costs for the rest of its period.
@@ -25,8 +27,10 @@ pub struct Edge {
     pub paid: f64,
     /// Bits per second that it may be planned to carry.
     pub limit: f64,
-    /// Part of the slots that may exceed the level for nothing.
+    /// Part of the slots to come that may exceed the level for nothing.
     pub free: f64,
+    /// Whether it is slots that are billed, so that there are free ones.
+    pub by_slot: bool,
 }
 
 /// What can be tuned, by replaying past weeks.
@@ -39,14 +43,14 @@ pub struct Knobs {
     pub level_scale: f64,
     /// Part of the free slots that is kept at the start; it shrinks with the rest of the period.
     pub reserve: f64,
-    /// The price beyond the level before any slot is used, in multiples of the edge's.
-    pub burst_base: f64,
-    /// What it grows by, times the part of the budget used over the part of the period elapsed.
-    pub burst_growth: f64,
+    /// The price beyond the level while free slots go as fast as the period, in multiples of the
+    /// edge's.
+    pub burst: f64,
+    /// The power by which that price follows the pace at which free slots go: who has more of them
+    /// left is next.
+    pub turn: f64,
     /// The price beyond the level without a free slot, in multiples of the edge's.
     pub cliff: f64,
-    /// Part of the level that splits aim at, so that what demand grows by meanwhile fits.
-    pub aim: f64,
     /// How often the prices are moved.
     pub rounds: u32,
 }
@@ -54,14 +58,13 @@ pub struct Knobs {
 impl Default for Knobs {
     fn default() -> Self {
         Self {
-            burst_credit: 0.3,
+            burst_credit: 0.2,
             level_scale: 1.0,
             reserve: 0.1,
-            burst_base: 1.5,
-            burst_growth: 4.0,
+            burst: 3.0,
+            turn: 1.5,
             cliff: 20.0,
-            aim: 0.97,
-            rounds: 400,
+            rounds: 150,
         }
     }
 }
@@ -80,11 +83,19 @@ pub struct Levels {
 impl Edge {
     /// How an edge stands, with `level` the one planned so far and `unit_usd` the mean of all
     /// edges' [`Tariff::marginal_usd`].
-    pub fn new(tariff: &Tariff, bill: &Bill, level: f64, unit_usd: f64, limit: f64) -> Self {
+    pub fn new(
+        (tariff, bill): (&Tariff, &Bill),
+        level: f64,
+        unit_usd: f64,
+        limit: f64,
+        knobs: &Knobs,
+    ) -> Self {
         let paid = bill.level(tariff).min(limit);
         let by_slot = tariff.model == BillingModel::P95;
-        let left = bill.free_slots_left(level.max(paid)).unwrap_or(0);
+        let left = bill.free_slots_left(level.max(paid)).unwrap_or(0) as f64;
         let remaining = bill.remaining().max(1) as f64;
+        let whole = bill.elapsed() as f64 + remaining;
+        let kept = knobs.reserve * bill.budget() as f64 * remaining / whole;
         let by_level = matches!(tariff.model, BillingModel::P95 | BillingModel::DailyPeak);
         Self {
             price: if by_level {
@@ -95,10 +106,11 @@ impl Edge {
             paid,
             limit,
             free: if by_slot {
-                left as f64 / remaining
+                ((left - kept).max(0.0) / remaining).min(MOST_FREE)
             } else {
                 0.0
             },
+            by_slot,
         }
     }
 }
@@ -119,19 +131,14 @@ pub fn supply(
     let (level, beyond) = match tariff.model {
         // What a bit costs is part of its offer.
         BillingModel::Volume | BillingModel::Flat => (limit, 0.0),
-        BillingModel::DailyPeak => (planned.max(paid), price * knobs.burst_base),
+        BillingModel::DailyPeak => (planned.max(paid), price * PEAK),
         BillingModel::P95 => {
             let level = (planned * knobs.level_scale).max(paid);
             (level, price * burst(bill, level, knobs))
         }
     };
-    let aimed = if level < limit {
-        level * knobs.aim
-    } else {
-        limit
-    };
     Supply {
-        level: aimed,
+        level: level.min(limit),
         beyond,
         limit,
         weight: limit,
@@ -147,12 +154,25 @@ fn burst(bill: &Bill, level: f64, knobs: &Knobs) -> f64 {
     if used >= budget * (1.0 - knobs.reserve * (1.0 - elapsed)) {
         return knobs.cliff;
     }
-    let pace = used / (budget * elapsed.max(EARLIEST));
-    (knobs.burst_base + knobs.burst_growth * pace).min(knobs.cliff)
+    knobs.turned((used + EARLIEST) / (budget * elapsed + EARLIEST))
 }
 
-/// Part of a period in which the first bursts say little of the pace.
-const EARLIEST: f64 = 0.02;
+impl Knobs {
+    /// The price beyond a level at this pace of free slots, in multiples of the edge's.
+    fn turned(&self, pace: f64) -> f64 {
+        let turn = libm::pow(pace, self.turn).clamp(1.0 / MOST_TURN, MOST_TURN);
+        (self.burst * turn).min(self.cliff)
+    }
+}
+
+/// Slots whose use says little of the pace.
+const EARLIEST: f64 = 10.0;
+/// How much the pace makes bursts dearer or cheaper, at most.
+const MOST_TURN: f64 = 4.0;
+/// What a bit beyond the peak that is planned costs: it raises the mean of all days' by a part.
+const PEAK: f64 = 1.5;
+/// What is left at the end of a period is used by raising no level, not by bursting all the time.
+const MOST_FREE: f64 = 0.07;
 
 /// What volume adds to the cost of an offer, cost units of a bit and second.
 pub fn per_bit(tariff: &Tariff, unit_usd: f64) -> f64 {

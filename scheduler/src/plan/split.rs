@@ -8,9 +8,11 @@
 //! `ln` from `libm`. Not here: where demand, costs and limits come from, and single streams.
 
 mod ascent;
+mod concentrate;
 mod flow;
 
 use ascent::{Ascent, Progress};
+pub use concentrate::{Burst, concentrate, rehearse};
 use flow::Flow;
 
 /// What an edge can carry: free up to `level`, at `beyond` a bit above it, never above `limit`.
@@ -175,32 +177,6 @@ fn soften(mut ascent: Ascent<'_>, flow: &Flow) -> Split {
     }
 }
 
-/// Like [`split`], with few edges far beyond their levels in place of many a little.
-///
-/// A billed slot costs the same however far beyond its level an edge goes. So the price beyond is
-/// weighed again by how much of that room the cheapest flow before used, twice; cost, bound and
-/// prices are those of the last weighing.
-pub fn concentrate(problem: &Problem, start: Option<&[f64]>) -> Split {
-    let mut weighed = problem.clone();
-    let mut flow = Ascent::new(problem).flow(start);
-    for _ in 0..2 {
-        let mut any = false;
-        for (edge, supply) in problem.supplies.iter().enumerate() {
-            let room = supply.limit - supply.level;
-            if room > 0.0 && room < LARGEST {
-                let used = ((flow.loads[edge] - supply.level) / room).clamp(0.0, 1.0);
-                any |= used > 0.0;
-                weighed.supplies[edge].beyond = supply.beyond / (used + UNUSED);
-            }
-        }
-        if !any {
-            break;
-        }
-        flow = Ascent::new(&weighed).flow(Some(&flow.prices));
-    }
-    soften(Ascent::new(&weighed), &flow)
-}
-
 /// The gap at which to stop.
 const GAP: f64 = 0.003;
 /// The first temperature, as a part of what a bit costs in the mean.
@@ -212,9 +188,6 @@ const WARMEST: f64 = 0.02;
 const COOLING: f64 = 0.5;
 /// Steps at each temperature, if it takes so many.
 const STEPS: u32 = 8;
-/// Room that counts as used where none is, so that no edge is shut out for good.
-const UNUSED: f64 = 0.2;
-
 impl Problem {
     fn demand_of(&self, region: usize) -> f64 {
         let usable = |demand: &f64| *demand > 1.0 / LARGEST && *demand < LARGEST;

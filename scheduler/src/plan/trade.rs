@@ -2,8 +2,8 @@
 //! much of it goes where.
 //!
 //! Same view, same policies, same plan before: same answer, on any machine. A plan holds on to what
-//! is in force unless that would break a limit or something better is worth the change, and then
-//! prices move by steps.
+//! is in force unless that would break a limit, use up a free slot or cost more by what a change is
+//! worth, and then prices move by steps.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::policy::{Credit, Policies, Policy, Subject};
 use super::billing::BillingModel;
 use super::cost;
 use super::levels::{self, Knobs, per_bit};
-use super::split::{self, Offer, Problem, Split, Supply};
+use super::split::{self, Burst, Offer, Problem, Split, Supply};
 use super::view::{Demand, Edge, View};
 
 /// What a plan came to.
@@ -28,6 +28,8 @@ pub struct Planned {
     pub starts: Vec<u32>,
     /// The ways that regions use.
     pub ways: Vec<Way>,
+    /// By edge, whether it is beyond its level.
+    pub bursts: Vec<Burst>,
     /// What it comes to.
     pub figures: Figures,
 }
@@ -81,35 +83,56 @@ pub struct Figures {
 /// Plans, given what is in force.
 pub fn trade(view: &View, policies: &Policies, before: Option<&Planned>) -> Planned {
     let policy = policies.default_policy();
-    let mut market = Stage::new(view, policies);
     let known = before.filter(|before| before.quotes.len() == view.edges.len());
+    let mut market = Stage::new(view, policies);
+    market.leave_room(policy, known);
+    market.bursts = bursts(view, known);
     let start: Option<Vec<f64>> = known.map(prices);
-    let mut found = split::concentrate(&market.problem, start.as_deref());
+    let (problem, bursts) = (&market.problem, &mut market.bursts);
+    let mut found = split::concentrate(problem, bursts, start.as_deref());
     market.gap = found.gap();
+    market.weigh();
     let Some((before, held)) = known.zip(start) else {
         return market.planned(policy, &found, view.at_s, None);
     };
     let mut kept = found.clone();
     (kept.prices, kept.tau) = (held, before.tau);
     market.settle(&mut kept);
-    // Its own cost is that of weighed prices, which says nothing beside another's.
     market.settle(&mut found);
-    let broken = kept.overload > found.overload + NOTHING_BPS;
+    let broken = kept.overload > found.overload + NOTHING_BPS || market.spends(&kept);
     let worth = kept.cost > found.cost + policy.motion.deadband * found.cost.abs();
     let dwells = (view.at_s - before.changed_s) as f64 >= policy.motion.dwell_s;
     let changes = broken || (worth && dwells);
     if !changes {
         return market.planned(policy, &kept, before.changed_s, Some(before));
     }
-    let mut next = found;
+    let mut next = found.clone();
     if !broken {
         for (next, before) in next.prices.iter_mut().zip(&kept.prices) {
             let most = STEP * before.max(1.0);
             *next = next.clamp(before - most, before + most);
         }
         market.settle(&mut next);
+        if market.spends(&next) {
+            next = found;
+        }
     }
     market.planned(policy, &next, view.at_s, Some(before))
+}
+
+/// How edges stand to their levels: those that were beyond theirs stay so.
+fn bursts(view: &View, before: Option<&Planned>) -> Vec<Burst> {
+    let burst = |(at, edge): (usize, &Edge)| {
+        let was = before.and_then(|before| before.bursts.get(at)).copied();
+        match edge.tariff.model {
+            BillingModel::P95 if edge.goal_bps > 0.0 => match was {
+                Some(Burst::Open) => Burst::Open,
+                _ => Burst::Shut,
+            },
+            _ => Burst::Never,
+        }
+    };
+    view.edges.iter().enumerate().map(burst).collect()
 }
 
 fn prices(planned: &Planned) -> Vec<f64> {
@@ -127,6 +150,10 @@ struct Stage<'a> {
     money: Vec<f64>,
     /// Of the split that was found.
     gap: f64,
+    /// By edge, the part of its load by which more may come than is planned for.
+    margins: Vec<f64>,
+    /// By edge, how it stands to its level.
+    bursts: Vec<Burst>,
 }
 
 impl<'a> Stage<'a> {
@@ -145,6 +172,8 @@ impl<'a> Stage<'a> {
             volume: volume.collect(),
             money,
             gap: 0.0,
+            margins: vec![LEAST_MARGIN; view.edges.len()],
+            bursts: Vec::new(),
         };
         let policy = policies.default_policy();
         let supplies = view.edges.iter().map(|edge| supply(edge, unit, policy));
@@ -190,8 +219,67 @@ impl<'a> Stage<'a> {
             self.rtt_ms.push(path.rtt_ms);
         }
         self.problem.starts.push(self.problem.offers.len() as u32);
-        let factor = demand.outlook.quantile(policy.headroom.quantile);
+        // While a crowd comes its upper quantile is what to expect.
+        let factor = demand.outlook.quantile(0.5);
         self.problem.demand.push(demand.now_bps * factor);
+    }
+
+    /// Keeps levels and limits free of what may come beyond the expected demand: regions that go
+    /// to one edge seldom all surprise at once, so that it is less than each one's.
+    fn leave_room(&mut self, policy: &Policy, before: Option<&Planned>) {
+        let edges = self.margins.len();
+        let (mut squares, mut sums, mut loads) =
+            (vec![0.0; edges], vec![0.0; edges], vec![0.0; edges]);
+        for (region, demand) in self.view.demands.iter().enumerate() {
+            let outlook = &demand.outlook;
+            let expected = outlook.quantile(0.5).max(f64::MIN_POSITIVE);
+            let more = (outlook.quantile(policy.headroom.quantile) / expected - 1.0).max(0.0);
+            let known = before
+                .map(|before| before.of(region))
+                .filter(|it| !it.is_empty());
+            let of = self.problem.starts[region] as usize..self.problem.starts[region + 1] as usize;
+            let even = 1.0 / of.len().max(1) as f64;
+            let ways = self.problem.offers[of]
+                .iter()
+                .map(|offer| (offer.edge, even));
+            let used = known.into_iter().flatten().map(|way| (way.edge, way.share));
+            let bps = self.problem.demand[region];
+            for (edge, share) in used.chain(ways.filter(|_| known.is_none())) {
+                let (edge, load) = (edge as usize, bps * share);
+                loads[edge] += load;
+                sums[edge] += load * more;
+                squares[edge] += load * more * load * more;
+            }
+        }
+        for (edge, margin) in self.margins.iter_mut().enumerate() {
+            let sum = sums[edge] * sums[edge];
+            let common = libm::sqrt(TOGETHER * sum + (1.0 - TOGETHER) * squares[edge]);
+            let part = if loads[edge] > 0.0 {
+                common / loads[edge]
+            } else {
+                0.0
+            };
+            *margin = (part + ROUNDING).clamp(LEAST_MARGIN, MOST_MARGIN);
+            let supply = &mut self.problem.supplies[edge];
+            supply.limit /= 1.0 + *margin;
+            supply.level = (supply.level / (1.0 + *margin)).min(supply.limit);
+        }
+    }
+
+    /// Prices what lies beyond levels as bursts are.
+    fn weigh(&mut self) {
+        for (supply, burst) in self.problem.supplies.iter_mut().zip(&self.bursts) {
+            burst.weigh(supply);
+        }
+    }
+
+    /// Whether an edge that is not to go beyond its level probably would.
+    fn spends(&self, split: &Split) -> bool {
+        let edges = split.loads.iter().zip(&self.problem.supplies);
+        edges.enumerate().any(|(at, (load, supply))| {
+            let level = supply.level * (1.0 + ROUNDING);
+            self.bursts[at] == Burst::Shut && *load > level + NOTHING_BPS
+        })
     }
 
     /// Works out what prices lead to.
@@ -255,6 +343,7 @@ impl<'a> Stage<'a> {
             tau: split.tau,
             starts: self.problem.starts.clone(),
             ways: ways.collect(),
+            bursts: self.bursts.clone(),
             figures: Figures::default(),
         };
         planned.figures = self.figures(&planned, split, before);
@@ -376,6 +465,17 @@ const SPILL: f64 = 10.0;
 
 /// Limits leave some of the capacity free: what is above one by less is no reason for another plan.
 const GRACE: f64 = 1.005;
+
+/// How much of what regions surprise by they do together, as a part of the variance.
+const TOGETHER: f64 = 0.2;
+
+/// Bounds of what is kept free for surprises, as a part of the load; the least is what a slot
+/// differs by from the one before where nothing is forecast.
+const LEAST_MARGIN: f64 = 0.03;
+const MOST_MARGIN: f64 = 0.2;
+
+/// By how much a soft split may miss a level.
+const ROUNDING: f64 = 0.004;
 
 /// Load that is none.
 const NOTHING_BPS: f64 = 1.0;

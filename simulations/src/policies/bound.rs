@@ -40,10 +40,12 @@ pub fn usd(world: &World, tariffs: &[Tariff], slack_ms: f64) -> Option<f64> {
         paid: tariff.commit_mbps.min(edge.capacity_mbps),
         limit: edge.capacity_mbps,
         free,
+        by_slot: true,
     };
     let edges: Vec<Edge> = world.edges.iter().zip(tariffs).map(edge).collect();
     let knobs = Knobs {
         burst_credit: 1.0,
+        rounds: ROUNDS,
         ..Knobs::default()
     };
     let found = levels(&scenarios, (&starts, &offers), &edges, &knobs, None);
@@ -115,6 +117,9 @@ fn averaged(world: &World) -> Vec<Scenario> {
 const PARTS_OF_DAY: usize = 12;
 /// Of a period's slots one in so many is free.
 const FREE_ONE_IN: usize = 20;
+
+/// How often the bound is raised: by as much as it is worth.
+const ROUNDS: u32 = 400;
 
 #[cfg(test)]
 mod tests {

@@ -81,6 +81,7 @@ fn goals_are_set_from_a_day_of_demand_once_a_day_and_for_a_new_edge() {
     view.edges.push(edge("new", "z", 0.1));
     follow(&mut view, 60.0, 3);
     assert_eq!(asked.get(), 3);
+    assert!(view.edges[2].goal_bps > 0.0);
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn edge(price: f64, free: f64) -> Edge {
         paid: 0.0,
         limit: 100.0,
         free,
+        by_slot: true,
     }
 }
 
@@ -114,6 +115,7 @@ fn odd_input_gives_no_nonsense() {
         paid: f64::INFINITY,
         limit: 0.0,
         free: -1.0,
+        by_slot: true,
     };
     let levels = found(
         &evening(0.0, 60.0, 0.3),
@@ -135,7 +137,10 @@ fn the_same_input_gives_the_same_levels_warm_or_not() {
         &world,
         (&[0, 2], &offers),
         &edges,
-        &Knobs::default(),
+        &Knobs {
+            burst_credit: 0.3,
+            ..Knobs::default()
+        },
         Some(&cold),
     );
     assert!(near(warm.levels[0], cold.levels[0]), "{warm:?} {cold:?}");
@@ -168,8 +173,8 @@ fn every_contract_makes_a_supply() {
     let mut bill = Bill::new(0, 8640);
     bill.push(0, 30e6);
     for (model, level, beyond) in [
-        (BillingModel::P95, 50e6 * knobs.aim, true),
-        (BillingModel::DailyPeak, 50e6 * knobs.aim, true),
+        (BillingModel::P95, 50e6, true),
+        (BillingModel::DailyPeak, 50e6, true),
         (BillingModel::Volume, 100e6, false),
         (BillingModel::Flat, 100e6, false),
     ] {
@@ -181,7 +186,7 @@ fn every_contract_makes_a_supply() {
             "{model:?}"
         );
         assert_eq!(per_bit(&contract, 1.0) > 0.0, model == BillingModel::Volume);
-        let edge = Edge::new(&contract, &bill, 50e6, 1.0, 100e6);
+        let edge = Edge::new((&contract, &bill), 50e6, 1.0, 100e6, &knobs);
         assert_eq!(edge.price > 0.0, beyond, "{model:?}");
         assert_eq!(edge.free > 0.0, model == BillingModel::P95, "{model:?}");
     }

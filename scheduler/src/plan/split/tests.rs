@@ -13,6 +13,10 @@ fn supply(level: f64, beyond: f64, limit: f64) -> Supply {
     }
 }
 
+fn shut(problem: &Problem) -> Vec<Burst> {
+    vec![Burst::Shut; problem.supplies.len()]
+}
+
 fn problem(demand: &[f64], offers: &[&[(u32, f64)]], supplies: Vec<Supply>) -> Problem {
     let mut starts = vec![0];
     let mut flat = Vec::new();
@@ -166,7 +170,7 @@ proptest! {
     #[test]
     fn the_same_input_gives_the_same_bytes(problem in roomy(1.1)) {
         let bytes = || {
-            let split = concentrate(&problem, None);
+            let split = concentrate(&problem, &mut shut(&problem), None);
             let all = split.prices.iter().chain(&split.shares).chain(&split.loads);
             all.map(|number| number.to_bits()).collect::<Vec<_>>()
         };
@@ -180,7 +184,7 @@ proptest! {
     ) {
         for split in [
             split(&problem, Some(&start)),
-            concentrate(&problem, None),
+            concentrate(&problem, &mut shut(&problem), None),
         ] {
             let all = split.prices.iter().chain(&split.shares).chain(&split.loads);
             prop_assert!(all.copied().all(f64::is_finite), "{split:?}");
@@ -225,10 +229,42 @@ fn one_edge_goes_far_beyond_its_level_rather_than_both_a_little() {
     let offers: &[(u32, f64)] = &[(0, 1.0), (1, 1.0)];
     let supplies = vec![supply(50.0, 1.0, 100.0), supply(50.0, 1.05, 100.0)];
     let problem = problem(&[130.0], &[offers], supplies);
-    let found = concentrate(&problem, None);
+    let found = concentrate(&problem, &mut shut(&problem), None);
     let beyond = found.loads.iter().filter(|load| **load > 51.0).count();
     assert_eq!(beyond, 1, "{found:?}");
     assert_eq!(found.overload, 0.0);
+}
+
+#[test]
+fn an_edge_that_is_beyond_its_level_stays_so_rather_than_another() {
+    let offers: &[(u32, f64)] = &[(0, 1.0), (1, 1.0)];
+    let supplies = vec![supply(50.0, 1.0, 100.0), supply(50.0, 1.2, 100.0)];
+    let problem = problem(&[130.0], &[offers], supplies);
+    for (was, stays) in [(0, 0), (1, 1)] {
+        let mut bursts = vec![Burst::Shut; 2];
+        bursts[was] = Burst::Open;
+        let found = concentrate(&problem, &mut bursts, None);
+        assert!(found.loads[stays] > 75.0, "{found:?}");
+        assert_eq!(
+            (bursts[stays], bursts[1 - stays]),
+            (Burst::Open, Burst::Shut)
+        );
+    }
+}
+
+#[test]
+fn an_edge_whose_bits_are_billed_is_as_dear_beyond_its_level_as_it_says() {
+    let offers: &[(u32, f64)] = &[(0, 1.0), (1, 3.0)];
+    let supplies = vec![supply(50.0, 1.0, 100.0), supply(100.0, 0.0, 100.0)];
+    let problem = problem(&[90.0], &[offers], supplies);
+    for (burst, load) in [
+        (Burst::Never, 90.0),
+        (Burst::Shut, 50.0),
+        (Burst::Open, 90.0),
+    ] {
+        let found = concentrate(&problem, &mut [burst, Burst::Never], None);
+        assert!((found.loads[0] - load).abs() < 1.0, "{burst:?}: {found:?}");
+    }
 }
 
 #[test]

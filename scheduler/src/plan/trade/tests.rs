@@ -120,9 +120,61 @@ fn expected_demand_is_planned_for_not_the_present_one() {
         demands: vec![demand("a", 100.0, &[10.0])],
         edges: vec![edge("one", 1.0, 1_000.0)],
     };
-    view.demands[0].outlook.quantiles = [2.0, 3.0, 4.0];
+    view.demands[0].outlook.median = 2.0;
     let planned = first(&view);
-    assert!((planned.quotes[0].planned_bps - 400.0 * MBPS).abs() < 1.0);
+    assert!((planned.quotes[0].planned_bps - 200.0 * MBPS).abs() < 1.0);
+    view.demands[0].outlook.quantiles = [2.0, 3.0, 4.0];
+    view.demands[0].outlook.risk = 0.99;
+    let planned = first(&view);
+    let crowd = "while a crowd comes its upper quantile is planned for";
+    assert!(
+        (planned.quotes[0].planned_bps - 400.0 * MBPS).abs() < 1.0,
+        "{crowd}"
+    );
+}
+
+#[test]
+fn room_is_left_for_surprises_and_less_where_many_regions_come_together() {
+    let room = |regions: u32, more: f64| {
+        let each = 1_200.0 / f64::from(regions);
+        let mut view = View {
+            at_s: 0,
+            demands: (0..regions)
+                .map(|nth| demand(&format!("r{nth}"), each, &[10.0, 20.0]))
+                .collect(),
+            edges: vec![edge("near", 1.0, 1_000.0), edge("far", 1.0, 1_000.0)],
+        };
+        for demand in &mut view.demands {
+            demand.outlook.quantiles = [1.0 + more; 3];
+        }
+        920.0 - first(&view).quotes[0].planned_bps / MBPS
+    };
+    assert!((20.0..35.0).contains(&room(1, 0.0)), "{}", room(1, 0.0));
+    assert!(room(1, 0.1) > 70.0, "{}", room(1, 0.1));
+    assert!(room(10, 0.1) < 0.7 * room(1, 0.1), "{}", room(10, 0.1));
+}
+
+#[test]
+fn a_free_slot_is_not_used_up_only_to_hold_on_to_a_plan() {
+    let mut view = View {
+        at_s: 1_000,
+        demands: vec![demand("a", 180.0, &[10.0, 12.0])],
+        edges: vec![edge("one", 1.0, 1_000.0), edge("two", 1.0, 1_000.0)],
+    };
+    view.edges
+        .iter_mut()
+        .for_each(|edge| edge.goal_bps = 100.0 * MBPS);
+    let before = first(&view);
+    assert!(before.bursts.iter().all(|burst| *burst == Burst::Shut));
+    view.at_s += 1;
+    view.demands[0].now_bps = 192.0 * MBPS;
+    let planned = trade(&view, &Policies::default(), Some(&before));
+    let most = planned.quotes.iter().map(|it| it.planned_bps / MBPS);
+    assert!(most.fold(0.0, f64::max) < 98.0, "{:?}", planned.quotes);
+    view.demands[0].now_bps = 400.0 * MBPS;
+    let burst = trade(&view, &Policies::default(), Some(&planned));
+    let open = burst.bursts.iter().filter(|burst| **burst == Burst::Open);
+    assert_eq!(open.count(), 1, "{:?}", burst.quotes);
 }
 
 #[test]
