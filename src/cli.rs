@@ -89,7 +89,10 @@ pub fn run() -> Result<()> {
     match Weir::parse().command {
         Command::Demo(options) => wait_for(demo::run(options)),
         Command::Origin(role) => wait_for(roles::origin(config::Config::load(&role.config)?)),
-        Command::Edge(role) => wait_for(roles::edge(config::Config::load(&role.config)?)),
+        Command::Edge(role) => wait_for(roles::edge(
+            config::Config::load(&role.config)?,
+            role.config,
+        )),
         Command::Scheduler(role) => wait_for(roles::scheduler(config::Config::load(&role.config)?)),
         Command::Config(command) => config_command(command),
         Command::Nodes(options) => wait_for(admin::nodes(options)),

@@ -2,6 +2,9 @@
 
 use crate::{config::Config, console, logs};
 use anyhow::{Context, Result};
+use edge::limits::Limits;
+use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use transport::{
     drain::{self, Drain},
     limit,
@@ -17,12 +20,24 @@ pub async fn origin(config: Config) -> Result<()> {
 }
 
 /// `weir edge`.
-pub async fn edge(config: Config) -> Result<()> {
+pub async fn edge(config: Config, file: PathBuf) -> Result<()> {
     let drain = start(&config.log)?;
     let common = config.common();
-    let edge = edge::Edge::load(config.edge, common, drain).await;
-    edge.context("the edge cannot start")?.run().await;
+    let edge = edge::Edge::load(config.edge, common, drain.clone()).await;
+    let edge = edge.context("the edge cannot start")?;
+    drain.background(reread(edge.limits(), signal(SignalKind::hangup())?, file));
+    edge.run().await;
     Ok(())
+}
+
+/// Takes the edge's limits from the file again at each SIGHUP. Never ends.
+async fn reread(limits: Limits, mut hangup: Signal, file: PathBuf) {
+    while hangup.recv().await.is_some() {
+        match Config::load(&file) {
+            Ok(config) => limits.set(config.edge.capacity),
+            Err(error) => tracing::error!("[edge.capacity] stays as it is: {error:#}"),
+        }
+    }
 }
 
 /// `weir scheduler`.

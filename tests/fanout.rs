@@ -4,7 +4,7 @@ use crate::harness::{Cluster, EDGES, clips, ffmpeg, weir};
 
 #[test]
 fn a_thousand_viewers_receive_the_source_frame_by_frame() {
-    let cluster = Cluster::alone(2);
+    let cluster = Cluster::alone(2, "");
     let clip = clips::at_rate(500);
     let _publisher = ffmpeg::publish(&clip, &cluster.publish_url("live/show"), &[]);
     cluster.wait_on_air("live/show");

@@ -17,6 +17,7 @@ use std::{
 };
 
 pub mod clips;
+pub mod crowd;
 pub mod ffmpeg;
 pub mod hls;
 pub mod link;
@@ -91,8 +92,8 @@ impl Cluster {
     }
 
     /// The same, while no other cluster runs in this process.
-    pub fn alone(edges: usize) -> Self {
-        Self::build(edges, "", Share::all())
+    pub fn alone(edges: usize, extra: &str) -> Self {
+        Self::build(edges, extra, Share::all())
     }
 
     fn build(edges: usize, extra: &str, share: Share) -> Self {

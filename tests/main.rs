@@ -19,6 +19,7 @@ mod link;
 mod load;
 mod moves;
 mod operate;
+mod overload;
 mod policy;
 mod overflow;
 mod publish_play;

@@ -75,14 +75,14 @@ const PLAY_SECONDS: u32 = 300;
 #[test]
 #[ignore = "takes 5 minutes; run by `make soak`"]
 fn soak_hls_js_plays_by_http1_without_a_stall() {
-    let cluster = Cluster::alone(1);
+    let cluster = Cluster::alone(1, "");
     plays_without_a_stall(&cluster, "http/1.1");
 }
 
 #[test]
 #[ignore = "takes 5 minutes; run by `make soak`"]
 fn soak_hls_js_plays_by_http2_without_a_stall() {
-    let mut cluster = Cluster::alone(1);
+    let mut cluster = Cluster::alone(1, "");
     serve_by_tls(&mut cluster, EDGES[0].0);
     plays_without_a_stall(&cluster, "h2");
 }

@@ -68,7 +68,8 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// `[edge.capacity]`: at either limit, new viewers are sent to another edge or refused.
+/// `[edge.capacity]`: at either limit, new viewers are sent to another edge or refused. SIGHUP makes a running edge read
+/// it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "EdgeCapacity")]

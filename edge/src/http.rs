@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cluster::node::{Capacity, NodeId};
+use cluster::node::NodeId;
 use cluster::plan::{Health, Mark, Plan};
 use cluster::region::Region;
 use cluster::stream::StreamKey;
@@ -32,6 +32,7 @@ use transport::http::{
 };
 
 use crate::admit::{Asked, Load, Reason, Verdict, admit};
+use crate::limits::Limits;
 use crate::meter::{Metrics, Rate};
 use crate::playback::flv::{self, Fanout, Seat};
 use crate::playback::hls::Hls;
@@ -48,7 +49,7 @@ use request::{Ask, Invalid, Wish};
 pub(crate) struct Public {
     pub(crate) node: NodeId,
     pub(crate) gate: Gate,
-    pub(crate) capacity: Capacity,
+    pub(crate) limits: Limits,
     pub(crate) terms: Terms,
     pub(crate) fanout: Fanout,
     pub(crate) hls: Hls,
@@ -234,13 +235,14 @@ impl Public {
             here: &self.node,
         };
         let plan = self.plan.borrow().clone();
+        let limits = self.limits.now();
         let decide = |viewers| {
             let load = Load {
                 viewers,
                 egress_bps: self.rate.expected_bps(viewers),
                 draining: self.drain.is_started() || is_draining(&plan, &self.node),
             };
-            match admit(&asked, &load, &self.capacity, &plan) {
+            match admit(&asked, &load, &limits, &plan) {
                 Verdict::Admit => Ok(()),
                 other => Err(other),
             }

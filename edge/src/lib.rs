@@ -4,6 +4,7 @@
 //! stream or opens it, `playback` serves, `viewer` counts. `meter` makes a sample of it each second.
 
 pub mod config;
+pub mod limits;
 mod room;
 mod rtt;
 mod http;
@@ -38,19 +39,19 @@ use transport::accept::Listener;
 use transport::admin::{Admin, Readiness};
 use transport::clock::Clock;
 use transport::drain::Drain;
-use transport::http::{Limits, Metrics as HttpMetrics, Server};
+use transport::http::{Limits as HttpLimits, Metrics as HttpMetrics, Server};
 use transport::limit;
 use transport::quic::{self, Endpoint};
 use transport::router::{self, Json, Router};
 use transport::tls;
 
 use crate::http::{Public, is_draining};
+use limits::Limits;
 use meter::{Meter, Metrics, Rate};
 use playback::Terms;
 use playback::flv::{self, Fanout, Settings};
 use playback::hls::session::Sessions;
 use playback::hls::{self, Hls};
-use room::Room;
 use upstream::{Setup, Upstream};
 use viewer::Viewers;
 
@@ -93,7 +94,7 @@ impl Edge {
     pub async fn load(config: Config, common: Common, drain: Drain) -> anyhow::Result<Self> {
         tls::install();
         config.check()?;
-        let (config, connections) = fit(config);
+        let (limits, connections) = Limits::new(config.capacity, limit::descriptors());
         let id = common.node.id(Role::Edge);
         let identity = common.cluster.identity(&id)?;
         let gate = Gate::load(&common.tokens, &common.cluster.secret)?;
@@ -118,6 +119,7 @@ impl Edge {
         let paths = Arc::new(OnceLock::new());
         let meter = Meter {
             node: describe(&config, &common, &id, addrs),
+            limits: limits.clone(),
             viewers: viewers.clone(),
             rate: rate.clone(),
             metrics: metrics.clone(),
@@ -143,7 +145,7 @@ impl Edge {
         let public = Arc::new(Public {
             node: id,
             gate,
-            capacity: config.capacity.into(),
+            limits,
             terms: terms(&config),
             fanout: fanout(&config, &metrics, &drain)?,
             hls: Hls::new(hls::Setup {
@@ -183,6 +185,11 @@ impl Edge {
     /// Where it listens, with the ports that the system chose where 0 was asked.
     pub fn addrs(&self) -> Addrs {
         self.addrs
+    }
+
+    /// What it may carry, to be changed while it runs.
+    pub fn limits(&self) -> Limits {
+        self.public.limits.clone()
     }
 
     /// Serves until the drain is stopped, which it is within the configured time of its start.
@@ -296,7 +303,7 @@ async fn relieve(public: Arc<Public>) {
     loop {
         let now = beat.tick().await;
         let (viewers, egress_bps) = (public.viewers.total(), public.rate.egress_bps());
-        let overloaded = Moves::relieving(&public.capacity, viewers, egress_bps);
+        let overloaded = Moves::relieving(&public.limits.now(), viewers, egress_bps);
         let ordered = public.plan.borrow().moves_of(&public.node);
         if let Some(moves) = ordered.max(overloaded) {
             public.viewers.relieve(moves, now - last);
@@ -349,24 +356,6 @@ struct Summary {
     streams: Vec<StreamViewers>,
 }
 
-/// What fits the process's file descriptors: fewer viewers if need be, and how many connections.
-fn fit(mut config: Config) -> (Config, usize) {
-    let descriptors = limit::descriptors();
-    let room = Room::new(config.capacity.viewers, descriptors);
-    if descriptors < room.needed {
-        tracing::warn!(
-            descriptors,
-            needed = room.needed,
-            wished = config.capacity.viewers,
-            viewers = room.viewers,
-            "too few file descriptors for [edge.capacity] viewers, taking fewer; \
-             raise the limit (LimitNOFILE= of a service, ulimit -Hn of a shell)"
-        );
-    }
-    config.capacity.viewers = room.viewers;
-    (config, room.connections)
-}
-
 fn server(
     config: &Config,
     connections: usize,
@@ -380,13 +369,13 @@ fn server(
     Ok(server.tls(tls::public(&files.cert, &files.key).context("[edge.tls]")?))
 }
 
-fn limits(config: &Config, connections: usize) -> Limits {
+fn limits(config: &Config, connections: usize) -> HttpLimits {
     let per_address = config.max_connections_per_address;
-    Limits {
+    HttpLimits {
         connections,
         per_address: usize::try_from(per_address).unwrap_or(usize::MAX),
         write_stall: config.slow.close_after.get(),
-        ..Limits::default()
+        ..HttpLimits::default()
     }
 }
 

@@ -22,6 +22,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use transport::clock;
 
+use crate::limits::Limits;
 use crate::playback::dropped::Dropped;
 use crate::upstream::{Paths, Upstream};
 use crate::viewer::{Closed, Protocol, Viewers};
@@ -370,6 +371,8 @@ pub struct Meter {
     pub metrics: Metrics,
     /// The process.
     pub usage: usage::Meter,
+    /// What the node may carry.
+    pub limits: Limits,
     /// The parents; unset while the node starts.
     pub upstream: Arc<OnceLock<Upstream>>,
 }
@@ -384,6 +387,8 @@ impl Meter {
             .map(Upstream::measure)
             .unwrap_or_default();
         self.metrics.upstream.count(&paths);
+        let mut node = self.node.clone();
+        node.capacity = self.limits.now();
         let mut sample = Sample {
             egress_bps: self.rate.egress_bps(),
             ingress_bps: paths.received_bytes * 8,
@@ -396,7 +401,7 @@ impl Meter {
                 .into_iter()
                 .map(|(why, n)| (why.to_owned(), n))
                 .collect(),
-            ..Sample::new(self.node.clone(), clock::unix_ms())
+            ..Sample::new(node, clock::unix_ms())
         };
         self.viewers.tell(&mut sample);
         sample

@@ -1,9 +1,10 @@
 //! Sans-IO: what each policy's viewers use in the whole cluster, for its caps.
 //!
 //! Edges count viewers by the policy that a scheduler wrote into their tokens; who came without is
-//! counted to the policy of its stream, and so is who was sent by one that is no more. Samples are a second old, so that joins of the last moments
-//! are added from this scheduler's own counts: a crowd that comes at once does not pass a cap, and
-//! just below one a few are refused that would have had room a moment later.
+//! counted to the policy of its stream, and so is who was sent by one that is no more. Samples are
+//! a second old, so that joins of the last moments are added from this scheduler's own counts: a
+//! crowd that comes at once does not pass a cap, and just below one a few are refused that would
+//! have had room a moment later.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
