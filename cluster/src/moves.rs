@@ -71,9 +71,10 @@ impl Moves {
 /// to find another edge and to go over to it.
 pub const FASTEST: u16 = 250;
 
-/// Where a quarter is too much everybody is asked within five seconds, so that an overload has ended
-/// within ten; where a little is, the scheduler is spared thousands of questions.
-const ASKED_PER_EXCESS: f64 = 800.0;
+/// Where an eighth is too much everybody is asked within five seconds, and again in the next five,
+/// so that an overload has ended within ten; where a little is, the scheduler is spared thousands
+/// of questions.
+const ASKED_PER_EXCESS: f64 = 1600.0;
 
 /// The paces at which an overloaded edge asks: everybody within 50, 20, 10, 5 and 4 seconds.
 const PACES: [u16; 5] = [20, 50, 100, 200, FASTEST];
@@ -99,9 +100,9 @@ mod tests {
             (1000, 1_000_000, None),
             (1001, 0, asked(20)),
             (0, 1_010_000, asked(20)),
-            (1050, 0, asked(50)),
-            (1100, 900_000, asked(100)),
-            (1300, 0, asked(200)),
+            (1050, 0, asked(100)),
+            (1100, 900_000, asked(200)),
+            (1300, 0, asked(250)),
             (0, 2_000_000, asked(250)),
             (u32::MAX, u64::MAX, asked(250)),
         ] {

@@ -333,7 +333,8 @@ impl Look<'_> {
         let full = by_viewers.or(full(load.egress).then_some(Reason::EgressFull))?;
         let here = Some(view.number);
         if self.viewer.playing == here {
-            return sheds(load.worst(), self.viewer.key).then_some(Reason::Overloaded);
+            let sheds = sheds(load.worst(), self.viewer);
+            return sheds.then_some(Reason::Overloaded);
         }
         (self.viewer.kept != here).then_some(full)
     }
@@ -475,10 +476,13 @@ impl Rank {
     }
 }
 
-/// Whether an edge at that share of its capacity gives this viewer away: the same viewers each
-/// time, as many as are too many, so that the load comes to rest at the capacity.
-fn sheds(load: f32, key: u64) -> bool {
-    uniform(mix(key ^ SHED)) < 1.0 - 1.0 / f64::from(load)
+/// Whether an edge at that share of its capacity gives this viewer away: the same viewers within
+/// some seconds, as many as are too many and a few more, so that the load soon comes to rest below
+/// it. Then others: players that are asked seldom must not hold up those that can go at once.
+fn sheds(load: f32, viewer: &Viewer<'_>) -> bool {
+    let turn = mix(viewer.now_s / SHED_S);
+    let stays = RELIEVED * libm::pow(load.into(), -HASTE);
+    load > 1.0 && uniform(mix(viewer.key ^ turn ^ SHED)) > stays
 }
 
 /// A number above 0 and at most 1.
@@ -492,6 +496,18 @@ const UNQUOTED: f64 = 3.0;
 
 /// Makes a viewer's place in the order of who moves away independent of its draws.
 const SHED: u64 = 0x5bd1_e995_9d1b_54a3;
+
+/// For how many seconds the same viewers are given away: what the first of them relieve must be in
+/// samples before the next are asked, and an edge asks all within five.
+const SHED_S: u64 = 5;
+
+/// The share of its capacity that an overloaded edge is relieved to: what key frames and
+/// segments add in one second is less than the rest of it.
+const RELIEVED: f64 = 0.97;
+
+/// How the share that stays falls with the load: as its inverse, and somewhat more, because players
+/// of HLS are heard of too late to leave with the others.
+const HASTE: f64 = 1.3;
 
 /// How much cheaper an edge is that has the stream, in units of the edges' mean price: a relayed
 /// copy costs its bit rate once, and a home that follows each wind is none.

@@ -160,9 +160,19 @@ pub fn manifest(
         id: id.clone(),
         replacement: replacement((snapshot, random), trail, rungs, id),
     };
+    let on = playing.and_then(|id| snapshot.node(id.as_str()));
+    let nearly_full = on.is_some_and(|view| {
+        let load = view.load();
+        !load.unlimited && load.worst() >= NEARLY_FULL
+    });
+    let range = match asked {
+        1..=MAX_ASKED => MOVE_TTL_S,
+        _ if nearly_full => FULL_TTL_S,
+        _ => TTL_S,
+    };
     Manifest {
         version: 1,
-        ttl_s: ttl_s(asked, random),
+        ttl_s: ttl_s(range, random),
         reload_uri: Trail {
             asked,
             ..trail.clone()
@@ -252,11 +262,7 @@ impl<'a> Address<'a> {
 }
 
 /// How long an answer holds, spread by 20 % so that players do not ask together.
-fn ttl_s(asked: u8, random: u64) -> u32 {
-    let range = match asked {
-        1..=MAX_ASKED => MOVE_TTL_S,
-        _ => TTL_S,
-    };
+fn ttl_s(range: RangeInclusive<u32>, random: u64) -> u32 {
     let width = u64::from(range.end() - range.start() + 1);
     range.start() + (random % width) as u32
 }
@@ -267,6 +273,12 @@ pub const PATH: &str = "/steering/";
 /// 7.5 s and 20 % around it: a drain has moved every player within ten seconds, and a million
 /// players are 133,000 requests a second.
 const TTL_S: RangeInclusive<u32> = 6..=9;
+
+/// At an edge that may soon have to send players elsewhere: 4 s and a quarter.
+const FULL_TTL_S: RangeInclusive<u32> = 3..=5;
+
+/// The share of its capacity from which an edge is such a one.
+const NEARLY_FULL: f32 = 0.85;
 
 /// While a player is to move it is asked sooner whether it has: 2.5 s and 20 %.
 const MOVE_TTL_S: RangeInclusive<u32> = 2..=3;

@@ -86,6 +86,17 @@ fn the_manifest_reads_as_the_specification_says() {
 }
 
 #[test]
+fn players_at_a_nearly_full_edge_are_asked_more_often() {
+    let mut nodes = world();
+    assert!(TTL_S.contains(&answer(nodes.clone(), "fra", 0, 3).ttl_s));
+    nodes[0].egress_bps = nodes[0].capacity.egress_bps / 10 * 9;
+    assert!((0..9).all(|random| {
+        let manifest = answer(nodes.clone(), "fra", 0, random);
+        FULL_TTL_S.contains(&manifest.ttl_s)
+    }));
+}
+
+#[test]
 fn a_player_moves_when_its_edge_drains_or_dies_and_is_asked_sooner_until_it_has() {
     for health in [Health::Draining, Health::Down] {
         let mut nodes = world();
