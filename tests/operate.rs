@@ -117,6 +117,13 @@ fn a_full_edge_sends_viewers_on_with_all_that_they_asked_for() {
         .expect("the nearest edge");
     assert!(path.ends_with(wish), "{sent}");
 
+    let playlist = format!("/live/show.m3u8?ip={}", EDGES[0].3);
+    let playlist = get(&cluster.scheduler, &playlist).body;
+    let playlist = String::from_utf8(playlist).unwrap();
+    let here = format!("http://{first}");
+    let media = playlist.lines().find_map(|line| line.strip_prefix(&here));
+    let media = media.expect("HLS is at the nearest edge, too").to_owned();
+
     let _watching = watch(first, path);
     let mut location = String::new();
     eventually("the first edge knows of the second", || {
@@ -127,6 +134,8 @@ fn a_full_edge_sends_viewers_on_with_all_that_they_asked_for() {
         answer.status == 302
     });
     assert_eq!(location, format!("http://{second}{path}"));
+    let session = get(first, &media).header("location");
+    assert_eq!(session, Some(format!("http://{second}{media}")));
     let _watching = watch(second, path);
 }
 

@@ -108,7 +108,10 @@ fn soak_an_edge_whose_cap_is_halved_is_relieved_within_ten_seconds() {
     for name in names.iter().map(String::as_str).chain(["scheduler"]) {
         let said = get(&cluster.node(name).admin, "/metrics").body;
         let said = String::from_utf8(said).unwrap();
-        for line in said.lines().filter(|line| line.contains("refused_total{") || line.contains("decisions_total{")) {
+        for line in said
+            .lines()
+            .filter(|line| line.contains("refused_total{") || line.contains("decisions_total{"))
+        {
             println!("{name}: {line}");
         }
     }

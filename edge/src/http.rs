@@ -224,12 +224,16 @@ impl Public {
     }
 
     /// A place for the viewer, or the answer that sends it away: to `target` at another edge, if there is one.
-    fn admit(&self, entrant: &Entrant<'_>, target: impl Fn() -> String) -> Result<Place, Turned> {
-        let edges = |claims: Option<&'_ Claims>| claims.and_then(|c| c.edges.clone());
-        let edges = entrant
-            .claims
-            .map(|claims| edges(claims).unwrap_or_default());
-        let token = edges.as_deref().map_err(|refusal| refusal.as_str());
+    fn admit<'a>(
+        &self,
+        entrant: &Entrant<'a>,
+        target: impl Fn() -> String,
+    ) -> Result<Place, Turned> {
+        let edges = |claims: Option<&'a Claims>| -> &'a [NodeId] {
+            claims.map_or(&[], |it| it.edges.as_deref().unwrap_or(&it.others))
+        };
+        let token = entrant.claims.map(edges);
+        let token = token.map_err(|refusal| refusal.as_str());
         let asked = Asked {
             token,
             here: &self.node,

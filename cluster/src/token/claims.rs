@@ -33,6 +33,10 @@ pub struct Claims {
     /// The edges it is for; any when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edges: Option<Vec<NodeId>>,
+    /// Edges that a viewer may be sent on to when the one that it comes to is full, best first, where
+    /// the token is good at all.
+    #[serde(rename = "alt", default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<NodeId>,
     /// The client addresses it is for; any when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<IpNet>,
@@ -106,6 +110,7 @@ impl Claims {
             exp_s,
             nbf_s: 0,
             edges: None,
+            others: Vec::new(),
             client: None,
             label: None,
             sid: None,

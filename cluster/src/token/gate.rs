@@ -175,6 +175,7 @@ impl Gate {
         debug_assert!(super::is_sid(&sid));
         let exp_s = now_s.saturating_add(self.session_max.as_secs());
         Claims {
+            others: join.and_then(|join| join.edges.clone()).unwrap_or_default(),
             client: join.and_then(|join| join.client),
             label: join.and_then(|join| join.label.clone()),
             region: join.and_then(|join| join.region),

@@ -179,20 +179,20 @@ impl Public {
     }
 
     fn known(&self, signed: &str, wish: &Wish, from: IpAddr) -> Result<Session, Refusal> {
-        let known = |sid, region, verified_until_s| Session {
+        let known = |sid, region, claims: Option<Claims>| Session {
             sid,
             signed: signed.to_owned(),
-            claims: None,
+            verified_until_s: claims.as_ref().map(|claims| claims.exp_s),
+            claims,
             region,
-            verified_until_s,
         };
         if let Some((sid, region)) = self.proven(signed, wish, from) {
             return Ok(known(sid, region, None));
         }
         let claims = self.hold(signed, &wish.stream, from)?;
-        let sid = claims.sid.ok_or(Refusal::NoSession)?;
+        let sid = claims.sid.clone().ok_or(Refusal::NoSession)?;
         let region = claims.region.unwrap_or_default();
-        Ok(known(sid, region, Some(claims.exp_s)))
+        Ok(known(sid, region, Some(claims)))
     }
 
     /// Whether a session lets its holder have segments.
@@ -295,7 +295,7 @@ impl Public {
             let full = Verdict::Refuse(Reason::Viewers);
             return Err(Box::new(self.turn_away(&entrant, &full, String::new)));
         }
-        let place = self.admit(&entrant, || wish.path_and_query(None))?;
+        let place = self.admit(&entrant, || wish.path_and_query(wish.session.as_deref()))?;
         self.sessions.begin(&session.sid, place);
         Ok(())
     }
