@@ -102,7 +102,7 @@ fn policies(world: &World, dice: &mut Dice) -> Policies {
     let mut text = "version = 1\n[policy.default]\n".to_owned();
     text += &format!(
         "rtt = {{ max_extra_vs_nearest_ms = {:.0} }}\n",
-        dice.between(0.0, 200.0)
+        dice.between(1.0, 200.0)
     );
     if dice.chance(0.5) {
         let edge = &world.edges[dice.index(world.edges.len())];
