@@ -495,14 +495,15 @@ fn a_running_player_leaves_its_edge_only_for_a_reason() {
 }
 
 #[test]
-fn an_overloaded_edge_gives_away_the_share_that_is_too_much() {
+fn an_overloaded_edge_gives_away_what_is_too_much_and_some_more_and_later_others() {
     let mut nodes = vec![edge(1, "fra", FRANKFURT), edge(2, "iad", VIRGINIA)];
     nodes[0].viewers = 1_500;
     let snapshot = snapshot(nodes);
-    let moves = |key: u64| {
+    let moves = |key: u64, now_s: u64| {
         let player = Viewer {
             playing: Some(1),
             key: mix(key),
+            now_s,
             ..viewer(PARIS)
         };
         let decision = steer(&snapshot, &player);
@@ -510,12 +511,11 @@ fn an_overloaded_edge_gives_away_the_share_that_is_too_much() {
         assert_eq!(decision.chosen().unwrap().node, usize::from(moved));
         moved
     };
-    let moved = (1..=3_000).filter(|key| moves(*key)).count();
-    assert!(
-        (900..1_100).contains(&moved),
-        "{moved} of 3000, not a third"
-    );
-    assert!((1..100).all(|key| moves(key) == moves(key)));
+    let moved = (1..=3_000).filter(|key| moves(*key, 0)).count();
+    assert!((1_150..1_400).contains(&moved), "{moved} of 3000");
+    assert!((1..100).all(|key| moves(key, 0) == moves(key, SHED_S - 1)));
+    let others = |key: &u64| moves(*key, SHED_S) && !moves(*key, 0);
+    assert!((1..=3_000).filter(others).count() > 500);
 }
 
 #[test]
