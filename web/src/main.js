@@ -21,7 +21,7 @@ let saidUntil = 0;
 
 const map = new WorldMap($("map"));
 const watch = new Watch(() => drawMap());
-const sections = [new Forecast(), new Plan(), new Policy()];
+const sections = [new Forecast(), new Plan((plan) => map.price(plan)), new Policy()];
 const nodes = new Table($("nodes").querySelector("tbody"), {
   key: (node) => node.id,
   empty: "no node has registered yet",

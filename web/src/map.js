@@ -5,12 +5,14 @@ import { geoGraticule10, geoInterpolate, geoNaturalEarth1, geoPath } from "d3-ge
 import { feature } from "topojson-client";
 import world from "world-atlas/land-110m.json";
 import { el } from "./dom.js";
-import { bits, count } from "./format.js";
+import { bits, count, percent } from "./format.js";
 import { place, spread } from "./labels.js";
 
 const LATITUDES = [80, -56]; // where people live; the rest would make the map smaller
 const LINE = 16; // height of a label
 const RING = 13; // the viewer's ring goes around a node
+const SPLITS = 5; // regions that a tooltip names
+const CHEAP = 0.005; // a price that reads as nothing is left out
 const ALONG = 40; // points of an arc that labels keep off: closer together than a label is wide
 const LAND = feature(world, world.objects.land);
 
@@ -23,6 +25,7 @@ export class WorldMap {
     parent.prepend(this.svg);
     this.context = document.createElement("canvas").getContext("2d");
     this.shown = { nodes: [], links: [] };
+    this.quotes = new Map();
     new ResizeObserver(() => this.#resize()).observe(parent);
     this.#resize();
   }
@@ -30,6 +33,18 @@ export class WorldMap {
   /** `at` is where the viewer watches from ({lat, lon, approximate}) and `edge` serves it; either may be missing. */
   show(nodes, links, at, edge) {
     this.shown = { nodes: nodes.filter((node) => node.place), links, at, edge };
+    this.#draw();
+  }
+
+  /** What edges cost, are to carry and from where, by a plan. */
+  price(plan) {
+    const quotes = plan.edges.map((edge) => [edge.id, { ...edge, from: [] }]);
+    this.quotes = new Map(quotes);
+    for (const region of plan.regions) {
+      for (const way of region.ways) {
+        this.quotes.get(way.edge)?.from.push({ region: region.region, bps: region.now_bps * way.share, share: way.share });
+      }
+    }
     this.#draw();
   }
 
@@ -59,7 +74,8 @@ export class WorldMap {
 
   #draw() {
     const { nodes, links, at, edge } = this.shown;
-    const marks = spread(nodes.toSorted(byImportance(edge)).map((node) => ({ node, ...this.#spot(node.place), r: radius(node) })));
+    const mark = (node) => ({ node, quote: this.quotes.get(node.id), ...this.#spot(node.place), r: radius(node) });
+    const marks = spread(nodes.toSorted(byImportance(edge)).map(mark));
     const byId = new Map(marks.map((mark) => [mark.node.id, mark]));
     const served = byId.get(edge);
     this.svg.setAttribute("aria-label", inWords(nodes, at, served?.node));
@@ -82,7 +98,7 @@ export class WorldMap {
   #labels(marks, you, served) {
     const item = (mark, words, kind) => ({ ...mark, words, kind, width: this.context.measureText(words).width + 4, height: LINE });
     const ringed = (mark) => you && Math.hypot(mark.x - you.x, mark.y - you.y) < RING;
-    const items = marks.map((mark) => item(ringed(mark) ? { ...mark, r: RING } : mark, label(mark.node), mark.node.role));
+    const items = marks.map((mark) => item(ringed(mark) ? { ...mark, r: RING } : mark, label(mark), mark.node.role));
     if (you) items.unshift(item(you, "you", "you"));
     const between = you && served ? this.#along(you, served) : [];
     const spots = place(items, [...marks, ...(you ? [you] : []), ...between], this);
@@ -116,18 +132,36 @@ export class WorldMap {
   }
 }
 
-function drawNode({ node, x, y, r, home }) {
+function drawNode({ node, quote, x, y, r, home }) {
   const moved = Math.hypot(home[0] - x, home[1] - y) > 1;
   return el("g", { class: `node ${node.role} ${node.health}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`, "data-node": node.id },
     ...(moved ? [el("line", { x2: home[0] - x, y2: home[1] - y })] : []),
     node.role === "edge" ? el("circle", { r }) : el("path", { d: `M0 ${-r} ${r} 0 0 ${r} ${-r} 0Z` }),
+    ...(node.load > 0 ? [el("path", { class: node.load > 0.9 ? "load full" : "load", d: part(r + 3, Math.min(node.load, 0.999)) })] : []),
     ...(node.health === "down" ? [el("path", { class: "cross", d: "M-3-3 3 3M3-3-3 3" })] : []),
-    el("title", {}, `${node.id} (${node.role}, ${node.health})\n${count(node.viewers)} viewers, ${bits(node.egress_bps)}`));
+    el("title", {}, `${node.id} (${node.role}, ${node.health})\n${count(node.viewers)} viewers, ${bits(node.egress_bps)}${quote ? planned(quote) : ""}`));
+}
+
+/** The part of a circle, from the top clockwise. */
+function part(r, share) {
+  const angle = 2 * Math.PI * share;
+  const [x, y] = [r * Math.sin(angle), -r * Math.cos(angle)].map((at) => at.toFixed(1));
+  return `M0 ${-r}A${r} ${r} 0 ${share > 0.5 ? 1 : 0} 1 ${x} ${y}`;
+}
+
+/** What the plan says of an edge, for its tooltip. */
+function planned({ money, scarcity, planned_bps, from }) {
+  const most = from.filter(({ bps }) => bps > 0).toSorted((a, b) => b.bps - a.bps).slice(0, SPLITS);
+  const splits = most.map(({ region, share }) => `\n${percent(share)} of ${region}`);
+  return `\nprice ${(money + scarcity).toFixed(2)}, ${bits(planned_bps)} planned${splits.join("")}`;
 }
 
 const radius = (node) => (node.role === "edge" ? 5.5 + Math.min(6, 2 * Math.log10(1 + node.viewers)) : 6);
-const label = (node) =>
-  node.role === "edge" ? `${node.place.name || node.id} · ${count(node.viewers)}` : node.id;
+const label = ({ node, quote }) => {
+  if (node.role !== "edge") return node.id;
+  const price = quote && quote.money + quote.scarcity >= CHEAP ? ` · ${(quote.money + quote.scarcity).toFixed(2)}` : "";
+  return `${node.place.name || node.id} · ${count(node.viewers)}${price}`;
+};
 
 /** Who is drawn where it stands, and labelled first. */
 const byImportance = (edge) => (a, b) =>

@@ -8,13 +8,13 @@ const EVERY_MS = 5000; // plans are made each control slot, 30 s unless scaled
 const MOST = 40; // of a thousand regions those with the most demand tell the story
 const $ = (id) => document.getElementById(id);
 
-/** The section; asks only while it is on screen. */
+/** The section; asks only while the page is looked at, since the map shows prices too. */
 export class Plan {
   #asked = 0;
-  #visible = true;
 
-  constructor() {
-    new IntersectionObserver(([entry]) => (this.#visible = entry.isIntersecting)).observe($("plan"));
+  /** `told` is called with each plan that is new. */
+  constructor(told) {
+    this.told = told;
     this.edges = new Table($("prices").querySelector("tbody"), {
       key: (edge) => edge.id,
       empty: "no edge takes viewers",
@@ -44,9 +44,10 @@ export class Plan {
 
   /** Asks for what is new. */
   async update() {
-    if (!this.#visible || Date.now() - this.#asked < EVERY_MS) return;
+    if (document.hidden || Date.now() - this.#asked < EVERY_MS) return;
     this.#asked = Date.now();
     const plan = await api.plan();
+    this.told(plan);
     const { figures } = plan;
     const sum = (field) => plan.edges.reduce((total, edge) => total + edge[field], 0);
     terms($("figures"), [
