@@ -62,7 +62,8 @@ impl<'a> Ascent<'a> {
             ample: AMPLE
                 * (0..problem.demand.len())
                     .map(|r| problem.demand_of(r))
-                    .sum::<f64>(),
+                    .sum::<f64>()
+                    .max(LEAST_BPS),
             unserved: 0.0,
             best: Split {
                 cost: f64::INFINITY,
@@ -442,6 +443,8 @@ impl Supply {
 const DETERRENT: f64 = 100.0;
 /// Room for so many times all demand is as good as without a limit.
 const AMPLE: f64 = 100.0;
+/// Demand that room is reckoned by where there is none: an edge that nobody wants is not full.
+const LEAST_BPS: f64 = 1.0;
 /// Part of an edge's room that prices aim at.
 const MARGIN: f64 = 0.9999;
 /// Of a load, so that a step stays finite where nothing else resists it.

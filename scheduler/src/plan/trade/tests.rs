@@ -236,6 +236,11 @@ fn a_world_without_edges_or_viewers_has_a_plan() {
         ..View::default()
     });
     assert!(nowhere.of(0).is_empty() && nowhere.of(7).is_empty());
+    let calm = first(&View {
+        edges: vec![edge("one", 1.0, 100.0), edge("other", 1.0, 100.0)],
+        ..View::default()
+    });
+    assert!(calm.quotes.iter().all(|quote| quote.scarcity == 0.0));
 }
 
 proptest! {
