@@ -8,8 +8,8 @@ setup: ## install what is missing: ffmpeg, chromium, promtool, iproute2, web pac
 demo: setup ## an origin, a scheduler and three edges in one process
 	$(CARGO) run --locked -- demo $(ARGS)
 
-test: setup ## every test, tidy among them
-	$(CARGO) test --locked --workspace
+test: setup ## every test, tidy among them; most of them wait most of the time, hence more threads than cores
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked --workspace
 
 check: setup ## format, lints, documentation
 	$(CARGO) fmt --all --check
