@@ -21,6 +21,9 @@ pub const PATH: &str = "/cluster/v1/sample";
 /// the planner groups the long tail anyway.
 pub const MAX_WATCHED: usize = 1_000;
 
+/// Streams of policies listed one by one in a sample; caps are for few streams with many viewers.
+pub const MAX_BY_POLICY: usize = 250;
+
 /// Streams that one origin can announce; an origin refuses publishers beyond it, since no viewer
 /// would be sent to a stream that no scheduler knows.
 pub const MAX_STREAMS: usize = 2_000;
@@ -31,7 +34,7 @@ pub const MAX_BATCH: usize = 60;
 
 /// Largest report a scheduler needs to take: a full batch at the bounds above with the longest
 /// names.
-pub const MAX_REPORT_BYTES: usize = 16 << 20;
+pub const MAX_REPORT_BYTES: usize = 20 << 20;
 
 /// What a node measured in one second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -204,8 +207,8 @@ impl Sample {
     }
 
     /// Keeps the [`MAX_WATCHED`] most watched streams and sums up the rest, and so with the
-    /// [`MAX_REGIONS`] of most viewers; of the policies' streams as many, the most watched, so that
-    /// those of the others count as sent by none; of the streams taken in it keeps those longest on air,
+    /// [`MAX_REGIONS`] of most viewers; of the policies' streams it keeps the [`MAX_BY_POLICY`] most
+    /// watched, so that viewers of the others count as sent by none; of the streams taken in it keeps those longest on air,
     /// because one that was listed should not vanish.
     pub fn trim(&mut self) {
         if self.viewers.len() > MAX_WATCHED {
@@ -216,7 +219,7 @@ impl Sample {
                 .map(|s| s.viewers)
                 .fold(self.other_viewers, u32::saturating_add);
         }
-        if self.policies.len() > MAX_WATCHED {
+        if self.policies.len() > MAX_BY_POLICY {
             self.policies.sort_by(|a, b| {
                 (Reverse(a.viewers), &a.policy, &a.key).cmp(&(
                     Reverse(b.viewers),
@@ -224,7 +227,7 @@ impl Sample {
                     &b.key,
                 ))
             });
-            self.policies.truncate(MAX_WATCHED);
+            self.policies.truncate(MAX_BY_POLICY);
         }
         if self.regions.len() > MAX_REGIONS {
             self.regions.sort_by(|a, b| {
@@ -309,6 +312,20 @@ mod tests {
     }
 
     #[test]
+    fn trimming_keeps_the_most_watched_streams_of_policies() {
+        let mut sample = sample();
+        let sent = |i: usize| PolicyViewers {
+            policy: "gold".to_owned(),
+            key: watched(i, 0).key,
+            viewers: i as u32,
+        };
+        sample.policies = (0..MAX_BY_POLICY + 3).map(sent).collect();
+        sample.trim();
+        let least = sample.policies.iter().map(|it| it.viewers).min();
+        assert_eq!((sample.policies.len(), least), (MAX_BY_POLICY, Some(3)));
+    }
+
+    #[test]
     fn trimming_sums_up_the_regions_of_few_viewers() {
         let mut sample = sample();
         let region = |i: usize| RegionLoad {
@@ -372,7 +389,8 @@ mod tests {
     #[test]
     fn a_report_at_the_bounds_fits_its_limit() {
         let mut older = sample();
-        let key = |i| record(&older, i).key;
+        let publisher = older.clone();
+        let key = |i| record(&publisher, i).key;
         older.viewers = (0..MAX_WATCHED)
             .map(|i| StreamViewers {
                 key: key(i),
@@ -393,6 +411,12 @@ mod tests {
             measured: u32::MAX,
         };
         older.regions = (0..MAX_REGIONS).map(region).collect();
+        let sent = |i| PolicyViewers {
+            policy: "p".repeat(32),
+            key: key(i),
+            viewers: u32::MAX,
+        };
+        older.policies = (0..MAX_BY_POLICY).map(sent).collect();
         let mut newest = older.clone();
         newest.streams = (0..MAX_STREAMS).map(|i| record(&newest, i)).collect();
         let mut samples = vec![older; MAX_BATCH - 1];
@@ -401,7 +425,8 @@ mod tests {
             held: Mark::default(),
             samples,
         };
-        assert!(serde_json::to_vec(&report).unwrap().len() < MAX_REPORT_BYTES);
+        let bytes = serde_json::to_vec(&report).unwrap().len();
+        assert!(bytes < MAX_REPORT_BYTES, "{bytes}");
     }
 
     #[test]
