@@ -164,11 +164,16 @@ impl State {
 fn offers(planned: &Planned) -> Vec<Offer> {
     let policies = Policies::default();
     let policy = policies.default_policy();
-    let offer = |way: &scheduler::plan::trade::Way| Offer {
-        edge: way.edge,
-        cost: cost::network(policy, way.rtt_ms.into()) + planned.quotes[way.edge as usize].price,
+    let regions = 0..planned.starts.len().saturating_sub(1);
+    let of = |region: usize| {
+        let nearest_ms = planned.nearest_ms(region);
+        planned.of(region).iter().map(move |way| Offer {
+            edge: way.edge,
+            cost: cost::network(policy, way.rtt_ms.into(), nearest_ms)
+                + planned.quotes[way.edge as usize].price,
+        })
     };
-    planned.ways.iter().map(offer).collect()
+    regions.flat_map(of).collect()
 }
 
 struct World {
@@ -245,6 +250,7 @@ impl World {
             let quote = planned.quotes.get(at);
             Node {
                 seed: scheduler::snapshot::mix(at as u64 + 1),
+                weight: 1.0,
                 price: quote.map_or(0.0, |quote| quote.price),
                 relay: 1.0,
                 zone: (at % COUNTRIES) as u32,

@@ -303,6 +303,11 @@ pub fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
+/// A random number as one above 0 and at most 1.
+pub fn uniform(random: u64) -> f64 {
+    ((random >> 11) as f64 + 1.0) / (1u64 << 53) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

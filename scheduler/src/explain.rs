@@ -223,7 +223,7 @@ mod tests {
         for expected in [
             "viewer 192.0.2.1 at 48.86, 2.35 (FR; country, roughly)",
             "live/x goes to fra under policy default: the nearest usable edge",
-            "   0  fra                     478 km   13.6 ms    0 %   0.00   0.00   0.108 100.0 %  chosen",
+            "   0  fra                     478 km   13.6 ms    0 %   0.00   0.00   0.124 100.0 %  chosen",
             "   1  sha ",
             "farther than the policy's slack",
             "   -  iad ",

@@ -23,7 +23,7 @@ use crate::plan::rungs::Shedding;
 use crate::policy::{Named, Policies};
 use crate::usage::Usage;
 
-pub use cluster::plan::{hash, mix};
+pub use cluster::plan::{hash, mix, uniform};
 
 /// The cluster at one moment.
 #[derive(Clone, Default)]

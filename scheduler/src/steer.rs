@@ -26,7 +26,7 @@ use crate::market::{Home, Quote};
 use crate::pathway::{Kind, Pathway};
 use crate::plan::cost;
 use crate::policy::{Named, Policy, Subject};
-use crate::snapshot::{Load, Near, NodeView, Snapshot, mix};
+use crate::snapshot::{Load, Near, NodeView, Snapshot, mix, uniform};
 
 pub use reason::Reason;
 
@@ -351,7 +351,7 @@ impl Look<'_> {
         let home = self.viewer.stream.and_then(|key| self.snapshot.home(key));
         for &at in order.iter() {
             let candidate = &mut candidates[at];
-            self.price(candidate, home);
+            self.price(candidate, nearest, home);
             candidate.rank = if candidate.rtt_ms <= nearest + slack {
                 Rank {
                     tier: NEAR,
@@ -375,7 +375,7 @@ impl Look<'_> {
         order[..tickets].sort_unstable_by(|a, b| by_draw(a, b).then(a.cmp(b)));
     }
 
-    fn price(&self, candidate: &mut Candidate, home: Option<&Home>) {
+    fn price(&self, candidate: &mut Candidate, nearest_ms: f32, home: Option<&Home>) {
         let view = &self.snapshot.nodes[candidate.node];
         let quote = view.quote.unwrap_or(Quote {
             money: if view.pathway.is_some() {
@@ -388,7 +388,7 @@ impl Look<'_> {
         candidate.price = self.policy.weights.cost * quote.money + quote.scarcity;
         let at_home = home.is_some_and(|home| home.open.binary_search(&view.number).is_ok());
         candidate.affinity = if at_home { AT_HOME } else { 0.0 };
-        let way = cost::network(self.policy, candidate.rtt_ms.into());
+        let way = cost::network(self.policy, candidate.rtt_ms.into(), nearest_ms.into());
         let crowd = if view.load().unlimited {
             0.0
         } else {
@@ -483,11 +483,6 @@ fn sheds(load: f32, viewer: &Viewer<'_>) -> bool {
     let turn = mix(viewer.now_s / SHED_S);
     let stays = RELIEVED * libm::pow(load.into(), -HASTE);
     load > 1.0 && uniform(mix(viewer.key ^ turn ^ SHED)) > stays
-}
-
-/// A number above 0 and at most 1.
-fn uniform(random: u64) -> f64 {
-    ((random >> 11) as f64 + 1.0) / (1u64 << 53) as f64
 }
 
 /// What a bit at an external pathway costs while no plan knows it, in units of the edges' mean

@@ -4,9 +4,11 @@ use crate::policy::Policy;
 
 /// The cost of a round-trip time, in units of the edges' mean price: a little up to the target,
 /// so that of equal edges the nearer one is taken, the full weight above it, and steep above what
-/// the operator promised.
-pub fn network(policy: &Policy, rtt_ms: f64) -> f64 {
+/// the operator promised. Who is hardly farther than the region's nearest edge is as near: what
+/// no viewer notices is no reason to fill one edge and leave the one beside it empty.
+pub fn network(policy: &Policy, rtt_ms: f64, nearest_ms: f64) -> f64 {
     let (weight, rtt) = (policy.weights.rtt_ms, &policy.rtt);
+    let rtt_ms = rtt_ms.max(nearest_ms + HARDLY_MS);
     let near = NEAR * rtt_ms.min(rtt.target_ms);
     let far = (rtt_ms - rtt.target_ms).max(0.0);
     let late = STEEP * (rtt_ms - rtt.slo_ms).max(0.0);
@@ -50,6 +52,9 @@ const ACCESS_MS: f32 = 3.0;
 const RTT_BASE_MS: f32 = 1.0;
 const RTT_MS_PER_KM: f32 = 0.02;
 
+/// Edges of one site differ by less, and so do two measurements of one of them.
+const HARDLY_MS: f64 = 2.0;
+
 /// Of the weight of a millisecond below the target: with the default weights 25 ms are worth a
 /// fifth of the mean price.
 const NEAR: f64 = 0.4;
@@ -64,9 +69,10 @@ mod tests {
     #[test]
     fn a_longer_way_always_costs_more_and_far_ways_much_more() {
         let policy = Policy::default();
-        let costs: Vec<f64> = (0..300)
-            .map(|rtt| network(&policy, f64::from(rtt)))
+        let costs: Vec<f64> = (3..300)
+            .map(|rtt| network(&policy, f64::from(rtt), 1.0))
             .collect();
+        assert_eq!(network(&policy, 1.0, 1.0), costs[0]);
         assert!(costs.windows(2).all(|pair| pair[0] < pair[1]));
         let slope = |at: usize| costs[at + 1] - costs[at];
         assert!(slope(60) > 2.0 * slope(10) && slope(200) > 5.0 * slope(60));

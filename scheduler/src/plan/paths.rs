@@ -27,6 +27,8 @@ use crate::snapshot::mix;
 pub struct Node {
     /// Its own random number: [`crate::snapshot::hash`] of its id.
     pub seed: u64,
+    /// Its share among equals, in any unit that all nodes have in common: its capacity.
+    pub weight: f64,
     /// What a bit that it sends costs now.
     pub price: f64,
     /// What a bit that it sends to another node costs besides.
@@ -104,6 +106,9 @@ pub struct Terms {
     pub near: f64,
     /// Viewers from which on a stream has a second parent ready.
     pub standby_from: f64,
+    /// The temperature at which regions choose: streams that are kept at one edge each spread over
+    /// the offers as the regions' shares do.
+    pub tau: f64,
 }
 
 impl Default for Terms {
@@ -115,6 +120,7 @@ impl Default for Terms {
             deadband: 0.02,
             near: 0.3,
             standby_from: 200.0,
+            tau: 1e-3,
         }
     }
 }

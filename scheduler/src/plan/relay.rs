@@ -178,6 +178,14 @@ pub(crate) fn nodes(views: &[&NodeView]) -> Vec<Node> {
         }
         None => at,
     };
+    let is_placed = |view: &NodeView| view.node().place != Place::default();
+    let near = |a: &NodeView, b: &NodeView| a.unit.km_to(b.unit) <= METRO_KM;
+    // A metro is numbered by its first node; who knows of no place is alone.
+    let metro = |view: &NodeView, at: u32| {
+        let mut first = (0..at).zip(views).filter(|_| is_placed(view));
+        let first = first.find(|(_, other)| is_placed(other) && near(view, other));
+        first.map_or(at, |(at, _)| at)
+    };
     let zone = |node: &Described, at: u32| {
         if node.zone.is_some() || node.hub || node.role != Role::Edge {
             return named(node, at);
@@ -192,10 +200,11 @@ pub(crate) fn nodes(views: &[&NodeView]) -> Vec<Node> {
             let node = view.node();
             Node {
                 seed: view.seed,
+                weight: view.weight().into(),
                 price: 0.0,
                 relay: 1.0,
                 zone: zone(node, at),
-                metro: at,
+                metro: metro(view, at),
                 hub: node.hub,
                 relays: node.relay.is_some(),
                 health: view.health,
@@ -233,6 +242,9 @@ fn guessed_rtt_ms(from: &NodeView, to: &NodeView) -> f32 {
     }
     cost::between_nodes_ms(from.unit.km_to(to.unit))
 }
+
+/// Nodes nearer to each other are equally near to everybody.
+const METRO_KM: f32 = 50.0;
 
 /// A path that loses one packet in twenty counts twice as long: what is lost comes a round trip
 /// later.

@@ -157,8 +157,8 @@ pub fn split(problem: &Problem, start: Option<&[f64]>) -> Split {
     soften(ascent, &flow)
 }
 
-/// From the prices of a cheapest flow to those at which the regions' soft choice is nearly it: as
-/// soft as the gap lets it be.
+/// From the prices of a cheapest flow to those at which the regions' soft choice costs nearly as
+/// little: as soft as the gap lets it be, so that edges that are as good share what comes.
 fn soften(mut ascent: Ascent<'_>, flow: &Flow) -> Split {
     let mut tau = (SOFT * ascent.bit_cost(flow)).clamp(COLDEST, WARMEST);
     ascent.start(flow, tau);
@@ -173,6 +173,7 @@ fn soften(mut ascent: Ascent<'_>, flow: &Flow) -> Split {
         }
         ascent.cool(flow, COOLING);
         tau *= COOLING;
+        ascent.forget();
         ascent.choose(tau);
     }
 }

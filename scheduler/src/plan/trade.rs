@@ -205,7 +205,8 @@ impl<'a> Stage<'a> {
         for path in usable {
             let rtt_ms = f64::from(path.rtt_ms);
             let slack = policy.rtt.max_extra_vs_nearest_ms;
-            let near = rtt_ms <= *nearest.get_or_insert(rtt_ms) + slack;
+            let nearest_ms = *nearest.get_or_insert(rtt_ms);
+            let near = rtt_ms <= nearest_ms + slack;
             if offered >= OFFERS || !(near || offered < ALWAYS) {
                 continue;
             }
@@ -214,7 +215,7 @@ impl<'a> Stage<'a> {
             let volume = policy.weights.cost * self.volume[path.edge];
             self.problem.offers.push(Offer {
                 edge: path.edge as u32,
-                cost: cost::network(policy, rtt_ms) + volume + spill,
+                cost: cost::network(policy, rtt_ms, nearest_ms) + volume + spill,
             });
             self.rtt_ms.push(path.rtt_ms);
         }
@@ -357,7 +358,7 @@ impl<'a> Stage<'a> {
         let (mut extra, mut moved) = (0.0, 0.0);
         for (region, demand) in self.problem.demand.iter().enumerate() {
             let ways = planned.of(region);
-            let nearest = ways.first().map_or(0.0, |way| f64::from(way.rtt_ms));
+            let nearest = planned.nearest_ms(region);
             let old = before.map(|before| before.of(region));
             for way in ways {
                 let bps = demand * way.share;
@@ -398,6 +399,11 @@ impl Planned {
             (Some(from), Some(to)) => &self.ways[from..to],
             _ => &[],
         }
+    }
+
+    /// The round-trip time between a region and the nearest edge that it may use; 0 without one.
+    pub fn nearest_ms(&self, region: usize) -> f64 {
+        self.of(region).first().map_or(0.0, |way| way.rtt_ms.into())
     }
 }
 

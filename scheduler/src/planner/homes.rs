@@ -76,7 +76,7 @@ pub(super) fn homes(
         starts: &starts,
         offers: &offers,
     };
-    let terms = terms(policies.default_policy());
+    let terms = terms(policies.default_policy(), planned.tau);
     let laid = paths.lay(&ground, &streams, &terms);
     let home = |laid: &crate::plan::paths::Laid| {
         let mut open: Vec<u16> = laid
@@ -127,11 +127,12 @@ fn priced(nodes: &[&NodeView], planned: &Planned, edge_at: &[Option<u32>]) -> Ve
     priced
 }
 
-fn terms(policy: &Policy) -> Terms {
+fn terms(policy: &Policy, tau: f64) -> Terms {
     Terms {
         hops: policy.weights.hops,
         rtt_ms: policy.weights.rtt_ms,
         deadband: policy.motion.deadband,
+        tau,
         ..Terms::default()
     }
 }
@@ -150,11 +151,12 @@ fn offers(
             ..Subject::default()
         };
         let policy = &policies.of(&subject).policy;
+        let nearest_ms = planned.nearest_ms(region);
         for way in planned.of(region) {
             if let Some(edge) = edge_at[way.edge as usize] {
                 let quote = &planned.quotes[way.edge as usize];
                 let price = policy.weights.cost * quote.money + quote.scarcity;
-                let cost = cost::network(policy, way.rtt_ms.into()) + price;
+                let cost = cost::network(policy, way.rtt_ms.into(), nearest_ms) + price;
                 offers.push(Offer { edge, cost });
             }
         }

@@ -1,8 +1,8 @@
 //! Sans-IO: the draw among edges that are near enough: chances by cost, and who draws together.
 
-use super::{Candidate, LOTTERY, Look, Rank, TICKETS, uniform};
+use super::{Candidate, LOTTERY, Look, Rank, TICKETS};
 use crate::market::Home;
-use crate::snapshot::{hash, mix};
+use crate::snapshot::{hash, mix, uniform};
 
 impl Look<'_> {
     /// Gives every ticket its chance and its draw; whether all had the same chance, to explore.

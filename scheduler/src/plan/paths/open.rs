@@ -10,6 +10,7 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::{Cold, Offer, Stream, Survey, buckets};
+use crate::snapshot::{mix, uniform};
 
 /// What an edge could do for one region.
 #[derive(Clone, Copy, Default)]
@@ -36,6 +37,8 @@ pub(super) struct Opener<'a> {
     is_open: Vec<bool>,
     /// By node, whether it was open in the plan before.
     was_open: Vec<bool>,
+    /// By node, what this stream's luck takes from its costs.
+    luck: Vec<f64>,
     /// By metro and by zone, whether an edge is open there.
     metros: Vec<bool>,
     zones: Vec<bool>,
@@ -80,6 +83,7 @@ impl<'a> Opener<'a> {
             open: Vec::new(),
             is_open: vec![false; nodes.len()],
             was_open: vec![false; nodes.len()],
+            luck: vec![0.0; nodes.len()],
             metros: places(|node| node.metro),
             zones: places(|node| node.zone),
         }
@@ -118,15 +122,21 @@ impl<'a> Opener<'a> {
         self.survey.terms.copy + self.survey.terms.hops
     }
 
-    /// What an offer costs, a little less where it keeps what was.
+    /// What an offer costs this stream, a little less where it keeps what was.
     fn cost(&self, offer: &Offer) -> f64 {
+        let edge = offer.edge as usize;
         let favour = self.survey.terms.deadband * offer.cost.abs();
-        offer.cost
-            - if self.was_open[offer.edge as usize] {
-                favour
-            } else {
-                0.0
-            }
+        let favour = if self.was_open[edge] { favour } else { 0.0 };
+        offer.cost - favour - self.luck[edge]
+    }
+
+    /// Draws by stream and edge, so that over many streams the cheapest edges are those of the
+    /// regions' shares (weighted rendezvous: the least of exponential draws, each over its share).
+    fn draw(&mut self, stream: &Stream<'_>, edge: u32) {
+        let node = self.survey.node(edge);
+        let drawn = -libm::log(uniform(mix(stream.seed ^ mix(node.seed))));
+        let luck = libm::log(node.weight / drawn.max(f64::MIN_POSITIVE));
+        self.luck[edge as usize] = self.survey.terms.tau * luck;
     }
 
     fn gather(&mut self, stream: &Stream<'_>) {
@@ -135,12 +145,12 @@ impl<'a> Opener<'a> {
             let mut worst = 0.0_f64;
             let offers = survey.offers(region).iter();
             for offer in offers.filter(|offer| survey.serves(stream, offer.edge)) {
-                worst = worst.max(self.cost(offer));
-                let (_, count) = &mut self.spans[offer.edge as usize];
-                if *count == 0 {
+                if self.spans[offer.edge as usize].1 == 0 {
                     self.edges.push(offer.edge);
+                    self.draw(stream, offer.edge);
                 }
-                *count += 1;
+                self.spans[offer.edge as usize].1 += 1;
+                worst = worst.max(self.cost(offer));
             }
             // Without an edge, one copy more is always worth it.
             self.best.push(worst + 1.0 + self.fee());

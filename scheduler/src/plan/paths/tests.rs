@@ -43,6 +43,7 @@ impl World {
             };
             Node {
                 seed: mix(seed ^ u64::from(at)),
+                weight: 1.0,
                 price: if is_edge { dice.unit() * 2.0 } else { 0.0 },
                 relay: 1.0,
                 zone: if is_edge { metro % zones } else { zones },
@@ -236,6 +237,7 @@ proptest! {
 fn small(edges: u32) -> World {
     let node = |at: u32| Node {
         seed: mix(u64::from(at)),
+        weight: 1.0,
         price: 0.0,
         relay: 1.0,
         zone: 0,
@@ -279,6 +281,27 @@ fn a_second_edge_of_a_metro_pays_only_above_the_tail() {
     }
     world.viewers = vec![Vec::new()];
     assert_eq!(open(&world), 0, "nobody watches");
+}
+
+#[test]
+fn small_streams_spread_over_equal_edges_by_their_room() {
+    let mut world = small(3);
+    world.starts = vec![0, 3];
+    world.offers = (1..4).map(|edge| Offer { edge, cost: 0.2 }).collect();
+    world.nodes[3].weight = 2.0;
+    world.nodes.iter_mut().for_each(|node| node.metro = 0);
+    let viewers = &[(0, 3.0)];
+    let stream = |seed| Stream {
+        seed: mix(seed),
+        viewers,
+        ..world.streams()[0]
+    };
+    let streams: Vec<Stream<'_>> = (0..4_000).map(stream).collect();
+    let laid = Paths::default().lay(&world.ground(), &streams, &Terms::default());
+    let at = |edge: u32| laid.iter().filter(|laid| laid.open == [edge]).count() as f64;
+    for (edge, share) in [(1, 0.25), (2, 0.25), (3, 0.5)] {
+        assert!((at(edge) / 4_000.0 - share).abs() < 0.03, "{}", at(edge));
+    }
 }
 
 #[test]

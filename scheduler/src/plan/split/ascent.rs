@@ -29,6 +29,8 @@ pub(super) struct Ascent<'a> {
     /// Bits per second without a usable offer.
     unserved: f64,
     pub(super) best: Split,
+    /// What the best one costs, less what its spread over edges that are as good is worth.
+    best_value: f64,
 }
 
 /// What one step came to.
@@ -71,6 +73,7 @@ impl<'a> Ascent<'a> {
                 overload: f64::INFINITY,
                 ..Split::default()
             },
+            best_value: f64::INFINITY,
         }
     }
 
@@ -121,15 +124,17 @@ impl<'a> Ascent<'a> {
     /// Lets splits at higher temperatures go: they can be cheap by chance, at prices that say little.
     pub(super) fn forget(&mut self) {
         (self.best.overload, self.best.cost) = (f64::INFINITY, f64::INFINITY);
+        self.best_value = f64::INFINITY;
     }
 
-    /// Lets every region choose, sums up what that costs, and keeps it when nothing was better.
+    /// Lets every region choose, sums up what that costs, and keeps it when nothing was better: of
+    /// choices that cost the same the one that spreads more.
     pub(super) fn choose(&mut self, tau: f64) {
         self.loads.fill(0.0);
         self.aloof.fill(f64::INFINITY);
         self.ties.clear();
         self.unserved = 0.0;
-        let (mut network, mut bound, mut smoothed) = (0.0, 0.0, 0.0);
+        let (mut network, mut bound, mut smoothed, mut spread) = (0.0, 0.0, 0.0, 0.0);
         for (region, demand) in self.demand.iter().enumerate() {
             let range = self.problem.offers_of(region);
             let offers = &self.problem.offers[range.clone()];
@@ -142,10 +147,12 @@ impl<'a> Ascent<'a> {
             };
             bound += demand * least;
             smoothed += demand * soft;
+            spread -= demand * soft;
             for (share, offer) in shares.iter().zip(offers) {
                 let edge = offer.edge as usize;
                 if *share > 0.0 {
                     network += demand * share * offer.cost;
+                    spread += demand * share * (offer.cost + self.prices[edge]);
                     self.loads[edge] += demand * share;
                 } else if let Some(aloof) = self.aloof.get_mut(edge) {
                     *aloof = aloof.min(offer.cost + self.prices[edge] - least);
@@ -167,8 +174,9 @@ impl<'a> Ascent<'a> {
         }
         self.value = smoothed;
         self.best.bound = self.best.bound.max(bound);
-        let best = (self.best.overload, self.best.cost);
-        if overload < best.0 || (overload == best.0 && cost < best.1) {
+        let (least, value) = (self.best.overload, cost - spread);
+        if overload < least || (overload == least && value < self.best_value) {
+            self.best_value = value;
             self.best.cost = cost;
             self.best.overload = overload;
             self.best.tau = tau;

@@ -79,6 +79,25 @@ fn the_cheap_edge_within_the_slack_gets_the_demand_and_a_far_one_nothing() {
 }
 
 #[test]
+fn edges_of_one_site_share_by_their_room() {
+    let view = View {
+        at_s: 0,
+        demands: vec![demand("a", 100.0, &[10.0, 11.5, 10.7, 15.0])],
+        edges: vec![
+            edge("a1", 1.0, 200.0),
+            edge("a2", 1.0, 200.0),
+            edge("a3", 1.0, 400.0),
+            edge("b1", 1.0, 400.0),
+        ],
+    };
+    let planned = first(&view);
+    let shares = shares(&view, &planned, 0);
+    for (share, expected) in shares.iter().zip([0.25, 0.25, 0.5, 0.0]) {
+        assert!((share - expected).abs() < 0.1, "{shares:?}");
+    }
+}
+
+#[test]
 fn what_is_paid_for_already_is_used_before_what_is_not() {
     let mut view = View {
         at_s: 0,
