@@ -61,6 +61,9 @@ pub struct Run {
     /// Also: other slacks, equal prices, other contracts, no forecast, viewers that cannot be moved; on the first case.
     #[arg(long)]
     sensitivity: bool,
+    /// What to simulate: what policies cost (fluid), what viewers go through, one by one (event), or both.
+    #[arg(long, value_enum, default_value_t = Engine::Fluid)]
+    engine: Engine,
     /// A folder for report.html, report.json, timing.json and what is finished already.
     #[arg(long, value_name = "DIR", default_value = "simulation")]
     out: PathBuf,
@@ -70,6 +73,14 @@ pub struct Run {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+/// How worlds are simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    Fluid,
+    Event,
+    Both,
 }
 
 /// Where a world comes from.
@@ -150,6 +161,7 @@ fn study(asked: &Run, stop: &work::Stop) -> Result<()> {
         inputs: &inputs,
         rules: asked.rules(),
         twists: asked.twists(),
+        engine: asked.engine,
         quick: asked.quick,
         seed: asked.seed,
         cores: threads,
@@ -220,6 +232,12 @@ impl Run {
         words.extend(["--rules".to_owned(), rules.join(",")]);
         words.extend(self.quick.then(|| "--quick".to_owned()));
         words.extend(self.sensitivity.then(|| "--sensitivity".to_owned()));
+        let engine = match self.engine {
+            Engine::Fluid => None,
+            Engine::Event => Some("--engine=event"),
+            Engine::Both => Some("--engine=both"),
+        };
+        words.extend(engine.map(str::to_owned));
         words
     }
 }

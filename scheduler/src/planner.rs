@@ -38,6 +38,7 @@ use crate::snapshot::Snapshot;
 use accounts::Accounts;
 
 pub use accounts::Account;
+pub use homes::homes;
 
 /// Makes plans for a scheduler.
 pub struct Planner {
@@ -277,8 +278,8 @@ fn same_edges(a: &View, b: &View) -> bool {
     !a.edges.is_empty() && ours.map(|edge| &edge.id).eq(theirs.map(|edge| &edge.id))
 }
 
-/// What steering goes by, from a plan.
-fn market(view: &View, planned: &Planned, numbers: &[u16], made_ms: u64) -> Market {
+/// What steering goes by, from a plan; `numbers` are those of the view's edges.
+pub fn market(view: &View, planned: &Planned, numbers: &[u16], made_ms: u64) -> Market {
     let quotes = planned.quotes.iter().zip(&view.edges).zip(numbers);
     let quotes = quotes.map(|((quote, edge), number)| {
         let quote = Quote {

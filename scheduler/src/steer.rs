@@ -459,14 +459,15 @@ impl Look<'_> {
         let near = settled().filter(|it| it.rank.tier != FAR);
         let cheapest = near.filter_map(|it| it.cost).fold(f64::INFINITY, f64::min);
         let gains = it.cost.unwrap_or(f64::INFINITY) - cheapest > self.policy.weights.churn;
-        (!gains || !self.may_move()).then_some(at)
+        let share = self.policy.motion.max_moved_per_min;
+        (!gains || !may_move(self.viewer.key, self.viewer.now_s, share)).then_some(at)
     }
+}
 
-    /// Whether this player is of the few that may move in this minute for money.
-    fn may_move(&self) -> bool {
-        let minute = mix(self.viewer.now_s / 60);
-        uniform(mix(self.viewer.key ^ minute)) < self.policy.motion.max_moved_per_min
-    }
+/// Whether the player of that key is of the few, a share of all each minute, that may move in this
+/// one for money.
+pub fn may_move(key: u64, now_s: u64, share: f64) -> bool {
+    uniform(mix(key ^ mix(now_s / 60))) < share
 }
 
 impl Rank {

@@ -161,18 +161,9 @@ pub fn manifest(
         replacement: replacement((snapshot, random), trail, rungs, id),
     };
     let on = playing.and_then(|id| snapshot.node(id.as_str()));
-    let nearly_full = on.is_some_and(|view| {
-        let load = view.load();
-        !load.unlimited && load.worst() >= NEARLY_FULL
-    });
-    let range = match asked {
-        1..=MAX_ASKED => MOVE_TTL_S,
-        _ if nearly_full => FULL_TTL_S,
-        _ => TTL_S,
-    };
     Manifest {
         version: 1,
-        ttl_s: ttl_s(range, random),
+        ttl_s: ttl_s(on, asked, random),
         reload_uri: Trail {
             asked,
             ..trail.clone()
@@ -261,8 +252,22 @@ impl<'a> Address<'a> {
     }
 }
 
-/// How long an answer holds, spread by 20 % so that players do not ask together.
-fn ttl_s(range: RangeInclusive<u32>, random: u64) -> u32 {
+/// How long an answer holds for a player that is on that node and was asked to move so often in a
+/// row; spread by 20 % so that players do not ask together.
+pub fn ttl_s(on: Option<&NodeView>, asked: u8, random: u64) -> u32 {
+    let nearly_full = on.is_some_and(|view| {
+        let load = view.load();
+        !load.unlimited && load.worst() >= NEARLY_FULL
+    });
+    let range = match asked {
+        1..=MAX_ASKED => MOVE_TTL_S,
+        _ if nearly_full => FULL_TTL_S,
+        _ => TTL_S,
+    };
+    spread(range, random)
+}
+
+fn spread(range: RangeInclusive<u32>, random: u64) -> u32 {
     let width = u64::from(range.end() - range.start() + 1);
     range.start() + (random % width) as u32
 }

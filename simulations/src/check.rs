@@ -2,7 +2,9 @@
 //!
 //! Traffic is neither lost nor made; edges that are dead or barred carry nothing; an edge is sent
 //! more than it may fill only when its regions had nowhere else to go; the bill is what a plain
-//! count of samples comes to.
+//! count of samples comes to. Played viewer by viewer, who came has left, was refused, was lost or
+//! is there; edges were asked for what viewers asked for and sent no more than they can; and the
+//! scheduler lets nobody go while an edge that may be used has plenty of room.
 
 use std::sync::Arc;
 
@@ -10,11 +12,12 @@ use scheduler::plan::billing::{BillingModel, Tariff, bill};
 use scheduler::policy::{Policies, Subject, file};
 
 use crate::dice::Dice;
+use crate::event::{self, Books, Setup};
 use crate::network::Matrix;
 use crate::policies::weir::{Nothing, node, region_of};
 use crate::policies::{Kind, Setting};
 use crate::run::{Known, Motion, Ran, Rule, run};
-use crate::world::scenario::{self, Scenario};
+use crate::world::scenario::{self, Scenario, Window};
 use crate::world::{World, generate};
 
 /// Runs rules in the small world of a seed; the first thing that does not hold.
@@ -59,7 +62,65 @@ pub fn small_world(seed: u64) -> Result<(), String> {
             return Err(format!("{kind} in world {seed}: {fault}"));
         }
     }
+    for kind in [Kind::Weir, Kind::B1, Kind::B2p] {
+        let setup = Setup {
+            setting: setting.clone(),
+            window: &scenario.window,
+            players: &scenario.players,
+            streams: &scenario.streams,
+            motion,
+            seed,
+        };
+        let played = event::play(&setup, kind, &mut |_| true).ok_or("it stopped")?;
+        if let Some(fault) = books(kind, &played.1) {
+            return Err(format!("{kind} in world {seed}, viewer by viewer: {fault}"));
+        }
+    }
     Ok(())
+}
+
+/// What does not come out even.
+fn books(kind: Kind, it: &Books) -> Option<String> {
+    let ended = it.left + it.refused + it.lost + it.there;
+    let faults = [
+        (it.came != ended, "viewers were lost or made"),
+        (
+            it.asked_by_viewers != it.asked_of_edges,
+            "bits were lost or made",
+        ),
+        (it.most_sent > 1.0 + 1e-9, "an edge sent more than it can"),
+        (it.barred > 0, "an edge served whom it may not"),
+        (
+            kind.plans() && it.in_vain > 0,
+            "somebody found no room where there was some",
+        ),
+    ];
+    let fault = faults.into_iter().find(|(is_so, _)| *is_so)?;
+    Some(format!("{}: {it:?}", fault.1))
+}
+
+/// Some minutes with everything that may happen.
+fn window(dice: &mut Dice) -> Window {
+    let minutes = dice.between(4.0, 8.0);
+    let mut at = || dice.between(-1.0, minutes);
+    let (kill_min, drain_min, crowd_min) = (at(), at(), at());
+    Window {
+        hour: dice.between(1.0, 23.0),
+        minutes,
+        warm_up_min: 2.0,
+        viewers: dice.between(200.0, 2_000.0),
+        schedulers: 1 + dice.index(3) as u32,
+        telemetry_s: [1, 2, 10, 30][dice.index(4)],
+        heartbeat_loss: dice.between(0.0, 0.02),
+        dns: dice.between(0.0, 0.5),
+        dns_keep_min: dice.between(0.0, 10.0),
+        kill_min,
+        dead_min: dice.between(0.5, 3.0),
+        drain_min,
+        crowd_min,
+        crowd: dice.between(0.0, 1.0),
+        ..Window::default()
+    }
 }
 
 /// A day of two to five metros, with edges that are too small at times and die at times.
@@ -95,6 +156,7 @@ fn small(dice: &mut Dice) -> Scenario {
     scenario.events.edge_outage = dice.between(0.0, 8.0);
     scenario.prices.model = ["p95", "daily_peak", "volume"][dice.index(3)].to_owned();
     scenario.prices.edge_spread = dice.between(0.0, 0.8);
+    scenario.window = window(&mut dice.clone());
     scenario
 }
 

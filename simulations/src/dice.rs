@@ -17,11 +17,12 @@ impl Dice {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             });
         let mut dice = Self(hash ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        dice.next();
+        dice.bits();
         dice
     }
 
-    fn next(&mut self) -> u64 {
+    /// 64 bits, each as likely set as not.
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -31,7 +32,7 @@ impl Dice {
 
     /// From 0 to below 1.
     pub fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Between two numbers.

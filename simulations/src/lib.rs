@@ -11,6 +11,7 @@ pub mod network;
 pub mod world;
 pub mod forecast;
 pub mod run;
+pub mod event;
 pub mod policies;
 pub mod report;
 pub mod study;

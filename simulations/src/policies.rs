@@ -115,10 +115,6 @@ impl Kind {
             .default_policy()
             .rtt
             .max_extra_vs_nearest_ms;
-        let weir = |foresight: &Arc<dyn Foresight>| {
-            let policies = setting.policies.clone();
-            Weir::new(world, tariffs, policies, foresight.clone()).named(self.as_str())
-        };
         match self {
             Self::B0 => Box::new(nearest::Geographic::new(world)),
             Self::B1 | Self::B6 | Self::B7 => {
@@ -130,9 +126,20 @@ impl Kind {
             Self::B2p => Box::new(balance::TwoChoices::new(world, slack_ms)),
             Self::B3 => Box::new(balance::Bounded::new(world, slack_ms)),
             Self::B4 => Box::new(central::Central::new(world, tariffs, slack_ms)),
-            Self::Weir => Box::new(weir(&setting.foresight)),
-            Self::O1 => Box::new(weir(&(Arc::new(Perfect::new(world)) as Arc<dyn Foresight>))),
+            Self::Weir | Self::O1 => Box::new(self.planner(setting).expect("it plans")),
         }
+    }
+
+    /// The planner of a rule that plans.
+    pub fn planner(self, setting: &Setting<'_>) -> Option<Weir> {
+        let foresight = match self {
+            Self::Weir => setting.foresight.clone(),
+            Self::O1 => Arc::new(Perfect::new(setting.world)),
+            _ => return None,
+        };
+        let policies = setting.policies.clone();
+        let weir = Weir::new(setting.world, setting.tariffs, policies, foresight);
+        Some(weir.named(self.as_str()))
     }
 }
 

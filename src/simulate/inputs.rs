@@ -7,7 +7,7 @@ use simulations::forecast::Expected;
 use simulations::network::Matrix;
 use simulations::study::Twist;
 use simulations::world::prices::Prices;
-use simulations::world::scenario::{self, Scenario};
+use simulations::world::scenario::{self, Players, Scenario, Streams, Window};
 use simulations::world::{World, folder, generate, own};
 use std::{
     collections::BTreeMap,
@@ -202,7 +202,7 @@ impl Inputs {
         };
         let (scenario, matrix) = (Arc::new(scenario), Arc::new(matrix));
         let players = &scenario.players;
-        let steerable = (players.hls + players.flv, session_s(&scenario));
+        let steerable = (players.movable(), session_s(&scenario));
         self.sources = seeds
             .map(|seed| Source {
                 name: format!("{} {seed}", scenario.name),
@@ -253,6 +253,14 @@ fn parse(name: &str, text: &str) -> Result<Policies> {
 }
 
 impl Source {
+    /// What is played of the world viewer by viewer, with which players, and how streams are watched.
+    pub fn played(&self) -> (Window, Players, Streams) {
+        match &self.kind {
+            Origin::Scenario(it, ..) => (it.window.clone(), it.players.clone(), it.streams.clone()),
+            Origin::Folder(_) | Origin::Own(_) => Default::default(),
+        }
+    }
+
     /// Reads or makes the world.
     pub fn scene(&self) -> Result<Scene> {
         let (world, prices) = match &self.kind {

@@ -3,6 +3,7 @@
 //! No script and nothing from elsewhere: it can be mailed, printed and read on a phone. Names are escaped.
 
 mod charts;
+mod quality;
 
 use super::report::{Case, Report, Rule, cells_of, percent};
 use super::work::{Done, Job};
@@ -16,6 +17,7 @@ pub fn page(report: &Report, done: &[Done]) -> String {
         in_short(report),
         charts::of_first(report, done),
         all_cases(report),
+        quality::section(report),
         sensitivity(report),
         means(report),
         provenance(report),
@@ -30,11 +32,9 @@ pub fn page(report: &Report, done: &[Done]) -> String {
          {}</main></body></html>\n",
         escape(&report.weir),
         several(
-            report
-                .cases
-                .iter()
-                .filter(|case| case.twist.is_none())
-                .count(),
+            (report.cases.iter().filter(|case| case.twist.is_none()))
+                .count()
+                .max(report.quality.len()),
             "case"
         ),
         body.concat()
@@ -61,6 +61,10 @@ fn rule(case: &Case, kind: Kind) -> Option<&Rule> {
 
 fn in_short(report: &Report) -> String {
     let Some(case) = report.cases.first() else {
+        if !report.quality.is_empty() {
+            return "<p class=\"lead\">Viewers were played one by one; bills were not asked for.</p>"
+                .to_owned();
+        }
         return "<p class=\"lead\">There was nothing to run.</p>".to_owned();
     };
     let Some((weir, b1)) = weir(case).zip(rule(case, Kind::B1)) else {
@@ -200,6 +204,9 @@ fn all_cases(report: &Report) -> String {
             case.rules.iter().map(row).collect::<String>()
         )
     };
+    if report.cases.is_empty() {
+        return String::new();
+    }
     format!(
         "<section><h2>All rules</h2>{}</section>",
         plain.map(section).collect::<String>()
@@ -314,6 +321,7 @@ mod tests {
                 rules: vec![rule("B1"), rule("weir")],
             }],
             means: Vec::new(),
+            quality: Vec::new(),
         };
         let page = page(&report, &[]);
         for wicked in ["<script>", "<w>", "<b>", "<file>", "<v>", "NaN"] {

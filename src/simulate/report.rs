@@ -6,6 +6,7 @@
 use super::inputs::Inputs;
 use super::work::{Done, Found, Job, Took};
 use serde::{Deserialize, Serialize};
+use simulations::event::Quality;
 use simulations::policies::Kind;
 use simulations::report::{Cell, Figures, Saving, lead, mean, saving};
 use simulations::study::Twist;
@@ -26,6 +27,32 @@ pub struct Report {
     pub cases: Vec<Case>,
     /// Over worlds with the same prices, where there are several.
     pub means: Vec<Mean>,
+    /// What viewers go through, where they were played one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub quality: Vec<Plays>,
+}
+
+/// A world with prices whose viewers were played one by one.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Plays {
+    /// The world.
+    pub world: String,
+    /// The prices.
+    pub prices: String,
+    /// The rules.
+    pub rules: Vec<Played>,
+}
+
+/// A rule under which viewers were played.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Played {
+    /// Its name.
+    pub rule: String,
+    /// What it does.
+    pub says: String,
+    /// What viewers went through.
+    #[serde(flatten)]
+    pub quality: Quality,
 }
 
 /// A world with prices.
@@ -112,7 +139,7 @@ pub fn cells_of<'a>(done: &'a [Done], of: &Job) -> Vec<(Kind, &'a Cell)> {
 
 impl Report {
     pub fn new(asked: &super::Run, inputs: &Inputs, done: &[Done]) -> Self {
-        let first = |job: &&Job| job.rule == Some(Kind::B1);
+        let first = |job: &&Job| job.rule == Some(Kind::B1) && !job.played;
         let cases: Vec<Case> = (done.iter().map(|(job, _)| job))
             .filter(first)
             .map(|job| case(job, done))
@@ -124,6 +151,7 @@ impl Report {
             inputs: inputs.hashes.clone(),
             means: means(&cases),
             cases,
+            quality: plays(done),
         }
     }
 }
@@ -162,6 +190,81 @@ fn case(of: &Job, done: &[Done]) -> Case {
         twist: (of.twist != Twist::Plain).then(|| of.twist.says()),
         o2_bound_usd: done.iter().find_map(bound),
         rules: cells.iter().map(rule).collect(),
+    }
+}
+
+/// Those who were played, by world and prices.
+fn plays(done: &[Done]) -> Vec<Plays> {
+    let mut all: Vec<Plays> = Vec::new();
+    for (job, found) in done {
+        let (Some(kind), Found::Played(quality)) = (job.rule, found) else {
+            continue;
+        };
+        let played = Played {
+            rule: kind.as_str().to_owned(),
+            says: kind.says().to_owned(),
+            quality: (**quality).clone(),
+        };
+        match all.last_mut() {
+            Some(last) if (&last.world, &last.prices) == (&job.world, &job.prices) => {
+                last.rules.push(played);
+            }
+            _ => all.push(Plays {
+                world: job.world.clone(),
+                prices: job.prices.clone(),
+                rules: vec![played],
+            }),
+        }
+    }
+    all
+}
+
+impl Plays {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}, prices {}, viewer by viewer",
+            self.world, self.prices
+        )?;
+        writeln!(
+            f,
+            "  {:5} {:>9} {:>8} {:>6} {:>9} {:>6} {:>12} {:>8} {:>7} {:>9} {:>7}",
+            "rule",
+            "viewers",
+            "refused",
+            "lost",
+            "picture",
+            "p95",
+            "no picture",
+            "RTT p95",
+            "moved",
+            "overload",
+            "back"
+        )?;
+        for played in &self.rules {
+            let it = &played.quality.figures;
+            let again = played
+                .quality
+                .kills
+                .first()
+                .and_then(|kill| kill.again_s_p99);
+            let again = again.map_or("-".to_owned(), |s| format!("{s:.1} s"));
+            writeln!(
+                f,
+                "  {:5} {:>9} {:>8} {:>6} {:>7.2} s {:>6.2} {:>10.3} % {:>8.1} {:>5.2} % {:>7} s {again:>7}",
+                played.rule,
+                it.viewers,
+                it.refused,
+                it.lost,
+                it.start_up_s_p50,
+                it.start_up_s_p95,
+                100.0 * it.rebuffer_ratio,
+                it.rtt_ms_p95,
+                100.0 * it.moved_per_min,
+                it.overload_edge_s
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -256,6 +359,9 @@ impl fmt::Display for Report {
                     "  O2    {usd:>14.2} a bound that no policy within the slack falls below"
                 )?;
             }
+        }
+        for plays in &self.quality {
+            plays.show(f)?;
         }
         for mean in &self.means {
             let saved = percent(&mean.saves_against_b1);

@@ -3,14 +3,16 @@
 //! A cell's file is named by a hash of all that its figures follow from: the inputs, the policy, the rule and this
 //! version of Weir.
 
+use super::Engine;
 use super::inputs::{Inputs, Scene, Source};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use scheduler::policy::ledger::hash_of;
 use serde::{Deserialize, Serialize};
+use simulations::event::{self, Quality, Setup};
 use simulations::forecast::{Expected, of_region};
-use simulations::policies::Kind;
 use simulations::policies::weir::{Foresight, Nothing};
+use simulations::policies::{Kind, Setting};
 use simulations::report::{Cell, draws::Draws};
 use simulations::run::Motion;
 use simulations::study::{Case, Twist};
@@ -30,6 +32,7 @@ pub struct Plan<'a> {
     pub rules: Vec<Kind>,
     /// Beside the plain ones, for the first case.
     pub twists: Vec<Twist>,
+    pub engine: Engine,
     pub quick: bool,
     pub seed: u64,
     /// To forecast a world's regions on.
@@ -61,6 +64,8 @@ pub struct Job {
     pub twist: Twist,
     /// None: the bound.
     pub rule: Option<Kind>,
+    /// Whether viewers are played one by one.
+    pub played: bool,
 }
 
 /// What came of a job.
@@ -71,6 +76,8 @@ pub enum Found {
     Cell(Box<Cell>),
     /// Of the bound, USD; None where there is none.
     Bound(Option<f64>),
+    /// Of a rule that was played.
+    Played(Box<Quality>),
 }
 
 /// A job with what came of it.
@@ -97,8 +104,19 @@ impl Plan<'_> {
                         prices: prices.clone(),
                         twist: *twist,
                         rule,
+                        played: false,
                     };
                     let plain = *twist == Twist::Plain;
+                    if plain && self.engine != Engine::Fluid {
+                        let played = self.rules.iter().filter(|kind| event::plays(**kind));
+                        jobs.extend(played.map(|kind| Job {
+                            played: true,
+                            ..job(Some(*kind))
+                        }));
+                    }
+                    if self.engine == Engine::Event {
+                        continue;
+                    }
                     let some =
                         |kind: &&Kind| plain || matches!(kind, Kind::B1 | Kind::B8 | Kind::Weir);
                     jobs.extend(self.rules.iter().filter(some).map(|kind| job(Some(*kind))));
@@ -235,18 +253,39 @@ impl Plan<'_> {
             bar.inc(job.weight());
             return Ok(Some(Found::Bound(bound)));
         };
-        let slots = world.time.billed().len().max(1) as u64;
-        let mut over = 0;
-        let mut told = 0;
-        let mut tell = |_| {
+        let source = &self.inputs.sources[job.source];
+        let (window, players, streams) = source.played();
+        let steps = match job.played {
+            false => world.time.billed().len().max(1) as u64,
+            true => ((window.minutes + window.warm_up_min) * 60.0).max(1.0) as u64,
+        };
+        let (mut over, mut told) = (0, 0);
+        let mut step = || {
             over += 1;
-            let due = job.weight() * over / slots;
+            let due = (job.weight() * over / steps).min(job.weight());
             bar.inc(due - told);
             told = due;
             !stop.is_set()
         };
-        let cell = case.cell(kind, &mut tell);
-        Ok(cell.map(|cell| Found::Cell(Box::new(cell))))
+        if !job.played {
+            let cell = case.cell(kind, &mut |_| step());
+            return Ok(cell.map(|cell| Found::Cell(Box::new(cell))));
+        }
+        let setup = Setup {
+            setting: Setting {
+                world,
+                tariffs: &tariffs,
+                policies: case.policies,
+                foresight: case.foresight,
+            },
+            window: &window,
+            players: &players,
+            streams: &streams,
+            motion: case.motion,
+            seed: self.seed + job.source as u64,
+        };
+        let played = event::play(&setup, kind, &mut |_| step());
+        Ok(played.map(|(quality, _)| Found::Played(Box::new(quality))))
     }
 
     fn draws(&self) -> usize {
@@ -260,6 +299,7 @@ impl Plan<'_> {
             &job.prices,
             job.twist.name(),
             job.rule.map(Kind::as_str),
+            job.played,
         );
         let how = (self.quick, self.seed, self.inputs.policy_hash());
         let name = job.name().replace([' ', '/'], "-");
@@ -310,8 +350,9 @@ impl Job {
     /// What it is called.
     pub fn name(&self) -> String {
         let rule = self.rule.map_or("O2", Kind::as_str);
+        let played = if self.played { " played" } else { "" };
         format!(
-            "{} {} {} {rule}",
+            "{} {} {} {rule}{played}",
             self.world,
             self.prices,
             self.twist.name()
@@ -321,6 +362,7 @@ impl Job {
     /// About how long it takes, beside others.
     fn weight(&self) -> u64 {
         match self.rule {
+            Some(_) if self.played => 300,
             Some(kind) if kind.plans() => 1000,
             Some(Kind::B4) => 300,
             Some(_) => 10,

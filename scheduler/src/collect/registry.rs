@@ -468,7 +468,7 @@ const FORGET_MS: u64 = 600_000;
 
 /// How long a node must have been up before running players are moved to it for being nearer: one
 /// that starts over and over again gets none.
-const SETTLE_MS: u64 = 30_000;
+pub const SETTLE_MS: u64 = 30_000;
 
 /// How long a stream without an origin waits for it: a restart and an encoder's redial take
 /// seconds.

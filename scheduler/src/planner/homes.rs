@@ -28,7 +28,7 @@ struct Watched {
 }
 
 /// The homes of all streams that have viewers.
-pub(super) fn homes(
+pub fn homes(
     paths: &mut Paths,
     snapshot: &Snapshot,
     (view, planned): (&View, &Planned),

@@ -153,7 +153,7 @@ fn of_many_edges_the_last_pathway_is_the_one_with_the_most_room() {
 #[test]
 fn the_times_to_live_spread_by_a_fifth() {
     for range in [TTL_S, FULL_TTL_S, MOVE_TTL_S] {
-        let ttl_s = |random| ttl_s(range.clone(), random);
+        let ttl_s = |random| spread(range.clone(), random);
         let all: std::collections::BTreeSet<u32> = (0..100).map(ttl_s).collect();
         assert_eq!(all, range.collect());
     }

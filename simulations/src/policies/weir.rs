@@ -125,6 +125,29 @@ impl Weir {
         self
     }
 
+    /// Plans at a Unix second for what regions ask for now, Mbit/s by region: what is planned, what
+    /// was looked at, and which of the world's edges are the view's.
+    pub fn plan(
+        &mut self,
+        known: &Known<'_>,
+        at_s: i64,
+        now_mbps: &[f32],
+    ) -> (&Planned, &View, &[usize]) {
+        self.look(known);
+        self.view.at_s = at_s;
+        let demands = self.view.demands.iter_mut().zip(now_mbps);
+        for (region, (demand, mbps)) in demands.enumerate() {
+            demand.now_bps = f64::from(*mbps) * 1e6;
+            demand.outlook = self.foresight.outlook(known.slot, region);
+        }
+        let mut goals = std::mem::take(&mut self.goals);
+        let mut view = std::mem::take(&mut self.view);
+        goals.follow(&mut view, &self.policies, DAY_S, |_| self.past(known));
+        (self.goals, self.view) = (goals, view);
+        let next = trade(&self.view, &self.policies, self.planned.as_ref());
+        (self.planned.insert(next), &self.view, &self.edges)
+    }
+
     /// Looks at the edges that are alive.
     fn look(&mut self, known: &Known<'_>) {
         let world = known.world;
@@ -204,18 +227,7 @@ impl Rule for Weir {
     }
 
     fn split(&mut self, known: &Known<'_>, shares: &mut [f64]) {
-        self.look(known);
-        self.view.at_s = known.world.time.second(known.slot);
-        let demands = self.view.demands.iter_mut().zip(known.demand());
-        for (region, (demand, mbps)) in demands.enumerate() {
-            demand.now_bps = f64::from(*mbps) * 1e6;
-            demand.outlook = self.foresight.outlook(known.slot, region);
-        }
-        let mut goals = std::mem::take(&mut self.goals);
-        let mut view = std::mem::take(&mut self.view);
-        goals.follow(&mut view, &self.policies, DAY_S, |_| self.past(known));
-        (self.goals, self.view) = (goals, view);
-        self.planned = Some(trade(&self.view, &self.policies, self.planned.as_ref()));
+        self.plan(known, known.world.time.second(known.slot), known.demand());
         self.share(known, shares);
     }
 

@@ -66,6 +66,9 @@ pub struct Scenario {
     /// How viewers can be moved.
     #[serde(default)]
     pub players: Players,
+    /// What is played viewer by viewer.
+    #[serde(default)]
+    pub window: Window,
 }
 
 fn name() -> String {
@@ -336,6 +339,57 @@ table! {
         flv: f64 = 0.3,
         /// Others, who stay until their session ends.
         plain: f64 = 0.2,
+        /// WebRTC and media over QUIC, whose sessions are moved.
+        session: f64 = 0.0,
+        /// Share of the HLS players that play with low latency.
+        low_latency: f64 = 0.5,
+    }
+}
+
+impl Players {
+    /// Those that can be moved while they play.
+    pub fn movable(&self) -> f64 {
+        self.hls + self.flv + self.session
+    }
+}
+
+table! {
+    /// `[window]`: what the event engine plays, viewer by viewer.
+    Window {
+        /// The billed day, from 0.
+        day: u32 = 0,
+        /// The hour at which it begins, UTC.
+        hour: f64 = 19.0,
+        /// How long it lasts.
+        minutes: f64 = 60.0,
+        /// How long viewers come and go before anything is counted.
+        warm_up_min: f64 = 10.0,
+        /// Viewers in that time; demand and capacities are scaled to them. 0 takes all.
+        viewers: f64 = 100_000.0,
+        /// Schedulers, each with its own counts of whom it sent where.
+        schedulers: u32 = 2,
+        /// Seconds between two reports of an edge's load, 1 to 30.
+        telemetry_s: u32 = 1,
+        /// Share of the heartbeats that are lost; an edge without three in a row is taken for dead.
+        heartbeat_loss: f64 = 0.001,
+        /// Share of the viewers who go where DNS says.
+        dns: f64 = 0.05,
+        /// How long resolvers keep an answer, whatever its time to live, minutes.
+        dns_keep_min: f64 = 10.0,
+        /// How long a viewer tries to get in, or in again.
+        patience_s: f64 = 30.0,
+        /// The minute in which the edge with the most viewers dies; below 0 none does.
+        kill_min: f64 = 20.0,
+        /// How long it is dead, minutes.
+        dead_min: f64 = 10.0,
+        /// The minute from which on the edge with the most viewers is drained; below 0 none is.
+        drain_min: f64 = 40.0,
+        /// The minute in which a crowd comes to the most watched stream; below 0 none does.
+        crowd_min: f64 = 30.0,
+        /// How many come, as a share of those who watch.
+        crowd: f64 = 0.1,
+        /// Within how many seconds.
+        crowd_s: u32 = 60,
     }
 }
 
@@ -367,6 +421,7 @@ mod tests {
         assert_eq!(shipped.streams, small.streams);
         assert_eq!(shipped.events, small.events);
         assert_eq!(shipped.players, small.players);
+        assert_eq!(shipped.window, small.window);
         let bare = Prices {
             usd: BTreeMap::new(),
             ..shipped.prices

@@ -23,19 +23,19 @@ pub fn of_first(report: &Report, done: &[Done]) -> String {
     )
 }
 
-fn marks(low: f64, high: f64, shown: impl Fn(f64) -> String) -> Vec<(f64, String)> {
+pub(super) fn marks(low: f64, high: f64, shown: impl Fn(f64) -> String) -> Vec<(f64, String)> {
     ticks(low, high)
         .into_iter()
         .map(|at| (at, shown(at)))
         .collect()
 }
 
-fn ends(marks: &[(f64, String)]) -> (f64, f64) {
+pub(super) fn ends(marks: &[(f64, String)]) -> (f64, f64) {
     let at = |mark: Option<&(f64, String)>| mark.map_or(0.0, |mark| mark.0);
     (at(marks.first()), at(marks.last()))
 }
 
-fn figure(svg: String, says: &str) -> String {
+pub(super) fn figure(svg: String, says: &str) -> String {
     format!("<figure>{svg}<figcaption>{says}</figcaption></figure>")
 }
 
@@ -68,13 +68,13 @@ fn pareto(cells: &Cells<'_>) -> String {
 }
 
 /// The rules whose lines are drawn, with their classes.
-const LINES: [(Kind, &str, &str); 3] = [
+pub(super) const LINES: [(Kind, &str, &str); 3] = [
     (Kind::B1, "l0", "h4"),
     (Kind::B8, "l1", "h1"),
     (Kind::Weir, "l2", "accent"),
 ];
 
-fn key() -> String {
+pub(super) fn key() -> String {
     let part = |(kind, _, colour): (Kind, &str, &str)| {
         format!("<span><i style=\"background:var(--{colour})\"></i>{kind}</span>")
     };
@@ -85,35 +85,32 @@ fn key() -> String {
 }
 
 fn times(cells: &Cells<'_>) -> String {
-    let drawn = || {
-        LINES
-            .iter()
-            .filter_map(|line| Some((line, cells.iter().find(|it| it.0 == line.0)?.1)))
+    let line = |(kind, class, _): (Kind, &'static str, &str)| {
+        let (_, cell) = cells.iter().find(|it| it.0 == kind)?;
+        Some((class, &*cell.times))
     };
-    let far = |cell: &Cell| {
-        cell.times
-            .iter()
-            .find(|it| it.1 >= 0.995)
-            .map_or(0.0, |it| it.0)
-    };
-    let slow = drawn().map(|(_, cell)| far(cell)).fold(1.0, f64::max);
+    shares(
+        LINES.into_iter().filter_map(line).collect(),
+        (
+            "Share of the traffic up to each round-trip time",
+            "Share of the traffic that has at most this round-trip time.",
+        ),
+    )
+}
+
+/// A line for each rule: the share that has at most each round-trip time.
+pub(super) fn shares(lines: Vec<(&str, &[(f64, f64)])>, (title, says): (&str, &str)) -> String {
+    let far = |times: &[(f64, f64)]| times.iter().find(|it| it.1 >= 0.995).map_or(0.0, |it| it.0);
+    let slow = lines.iter().map(|it| far(it.1)).fold(1.0, f64::max);
     let across = marks(0.0, slow, |ms| format!("{ms:.0} ms"));
     let mut chart = Chart::new(ends(&across), (0.0, 1.0));
     chart.rows(&marks(0.0, 1.0, |share| format!("{:.0} %", 100.0 * share)));
     chart.columns(&across);
-    for ((_, class, _), cell) in drawn() {
-        let within = cell
-            .times
-            .iter()
-            .copied()
-            .filter(|it| it.0 <= ends(&across).1);
-        chart.line(class, within);
+    for (class, times) in lines {
+        let within = times.iter().copied();
+        chart.line(class, within.filter(|it| it.0 <= ends(&across).1));
     }
-    let svg = chart.finish("Share of the traffic up to each round-trip time");
-    figure(
-        svg + &key(),
-        "Share of the traffic that has at most this round-trip time.",
-    )
+    figure(chart.finish(title) + &key(), says)
 }
 
 fn overload(cells: &Cells<'_>) -> String {

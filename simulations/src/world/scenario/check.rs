@@ -66,6 +66,7 @@ pub(super) fn check(file: &str, text: &str, scenario: &Scenario) -> Result<(), F
         return Err(checker.fault("version", problem, "write version = 1"));
     }
     checker.ranges(scenario)?;
+    checker.window(scenario)?;
     checker.players(scenario)?;
     checker.calendar(scenario)?;
     checker.names(scenario)?;
@@ -185,6 +186,42 @@ impl Checker<'_> {
             ("players.hls", it.players.hls, (0.0, 1.0)),
             ("players.flv", it.players.flv, (0.0, 1.0)),
             ("players.plain", it.players.plain, (0.0, 1.0)),
+            ("players.session", it.players.session, (0.0, 1.0)),
+            ("players.low_latency", it.players.low_latency, (0.0, 1.0)),
+        ] {
+            self.within(key, value, range)?;
+        }
+        Ok(())
+    }
+
+    fn window(&self, it: &Scenario) -> Result<(), Fault> {
+        let (window, days) = (&it.window, f64::from(it.time.days));
+        for (key, value, range) in [
+            ("window.day", f64::from(window.day), (0.0, days - 1.0)),
+            ("window.hour", window.hour, (0.0, 23.99)),
+            ("window.minutes", window.minutes, (1.0, 1440.0)),
+            ("window.warm_up_min", window.warm_up_min, (1.0, 120.0)),
+            ("window.viewers", window.viewers, (0.0, 2e7)),
+            (
+                "window.schedulers",
+                f64::from(window.schedulers),
+                (1.0, 16.0),
+            ),
+            (
+                "window.telemetry_s",
+                f64::from(window.telemetry_s),
+                (1.0, 30.0),
+            ),
+            ("window.heartbeat_loss", window.heartbeat_loss, (0.0, 0.5)),
+            ("window.dns", window.dns, (0.0, 1.0)),
+            ("window.dns_keep_min", window.dns_keep_min, (0.0, 1440.0)),
+            ("window.patience_s", window.patience_s, (1.0, 600.0)),
+            ("window.kill_min", window.kill_min, (-1.0, 1440.0)),
+            ("window.dead_min", window.dead_min, (0.1, 1440.0)),
+            ("window.drain_min", window.drain_min, (-1.0, 1440.0)),
+            ("window.crowd_min", window.crowd_min, (-1.0, 1440.0)),
+            ("window.crowd", window.crowd, (0.0, 10.0)),
+            ("window.crowd_s", f64::from(window.crowd_s), (1.0, 3600.0)),
         ] {
             self.within(key, value, range)?;
         }
@@ -192,7 +229,7 @@ impl Checker<'_> {
     }
 
     fn players(&self, it: &Scenario) -> Result<(), Fault> {
-        let all = it.players.hls + it.players.flv + it.players.plain;
+        let all = it.players.movable() + it.players.plain;
         if (all - 1.0).abs() > 1e-6 {
             let problem = format!("the parts of [players] sum to {all:.3}");
             let problem = problem.trim_end_matches('0').to_owned();
