@@ -45,9 +45,10 @@ use meter::Meter;
 use surges::Surges;
 use training::{Lesson, Trainer};
 
+pub use announced::{Came, Crowds};
 pub use api::{Announced as Listed, Announcement, Answer, Moment, router};
 pub use config::Config;
-pub use desk::{Expected, Lane};
+pub use desk::{Expected, Hints, Lane, heeding};
 pub use outlook::{Outlook, SURGE_RISK, USUAL_RISK};
 pub use subject::Kind;
 pub use tally::Score;

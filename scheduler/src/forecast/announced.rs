@@ -26,7 +26,7 @@ pub(super) struct Announced {
 
 /// What one series has to expect.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Crowds {
+pub struct Crowds {
     list: Vec<calendar::Event>,
     /// The same as the models read it.
     pub events: calendar::Events,
@@ -49,10 +49,7 @@ impl Announced {
             (peak >= LEAST_CROWD).then(|| calendar_event(event, peak, time))
         };
         let list: Vec<_> = self.events.iter().filter_map(crowd).collect();
-        Crowds {
-            events: calendar::Events::new(list.clone()),
-            list,
-        }
+        Crowds::new(list)
     }
 
     /// The part of an event's viewers that a series counts.
@@ -105,8 +102,33 @@ fn calendar_event(event: &Event, peak: f64, time: &Time) -> calendar::Event {
 }
 
 impl Crowds {
+    /// These crowds.
+    pub fn new(list: Vec<calendar::Event>) -> Self {
+        Self {
+            events: calendar::Events::new(list.clone()),
+            list,
+        }
+    }
+
+    /// How much has come of the crowds that are coming, by a step that begins at `by_s` and had
+    /// `value`; `at` says what the step that a calendar second is in had.
+    pub fn came<E>(
+        &self,
+        (by_s, value): (i64, f64),
+        step_s: u32,
+        at: impl Fn(i64) -> Result<f64, E>,
+    ) -> Result<Vec<(usize, Came)>, E> {
+        // A mean of the step: all that was due at its beginning should be in it.
+        let came = self.coming(by_s).map(|(nth, start_s)| {
+            let before = at(start_s.saturating_sub(step_s.into()))?;
+            let more = value - before;
+            Ok((nth, Came { more, by_s }))
+        });
+        came.collect()
+    }
+
     /// The crowds that are coming at a calendar second: their numbers, and when each began.
-    pub(super) fn coming(&self, at_s: i64) -> impl Iterator<Item = (usize, i64)> {
+    fn coming(&self, at_s: i64) -> impl Iterator<Item = (usize, i64)> {
         let is_coming = move |event: &calendar::Event| {
             let there = at(event, at_s);
             there > 0.0 && there < event.peak
@@ -119,7 +141,7 @@ impl Crowds {
     /// What comes between two calendar seconds that was announced and is not there yet. Of a crowd
     /// that is coming, `came` says by its number how many more there are than before it: what falls
     /// short is believed less, the farther its ramp is.
-    pub(super) fn lift(&self, (from_s, to_s): (i64, i64), came: &[(usize, Came)]) -> f64 {
+    pub fn lift(&self, (from_s, to_s): (i64, i64), came: &[(usize, Came)]) -> f64 {
         let rise = |(nth, event): (usize, &calendar::Event)| {
             let rise = (at(event, to_s) - at(event, from_s)).max(0.0);
             let came = came.iter().find(|(of, _)| *of == nth);
@@ -131,7 +153,7 @@ impl Crowds {
 
 /// How much of a crowd has come.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Came {
+pub struct Came {
     /// How many more there are than before it.
     pub more: f64,
     /// The calendar second by which they came.

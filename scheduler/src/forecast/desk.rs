@@ -34,7 +34,7 @@ pub(super) struct Row {
 
 /// What is known beside a series, one a horizon where there are several.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hints {
+pub struct Hints {
     /// What announced events bring from now until then.
     pub lifts: Vec<f64>,
     /// What past shows say of a young stream.
@@ -278,11 +278,11 @@ impl Line {
     fn say(&mut self, row: Row, forecasts: Vec<Forecast>, hints: &Hints) {
         let unit = self.kind.unit();
         let lane = |(nth, forecast): (usize, &Forecast)| {
-            let (median, moved) = adjusted(forecast, row.value * unit, (hints, nth));
+            let (median, quantiles) = heeding(forecast, row.value * unit, (hints, nth));
             Lane {
                 ahead: forecast.ahead,
                 median: median / unit,
-                quantiles: forecast.quantiles.map(|q| (q * moved).max(median) / unit),
+                quantiles: quantiles.map(|quantile| quantile / unit),
                 holds: self.forecaster.holds(nth),
                 weights: self.forecaster.weights(nth).unwrap_or_default(),
             }
@@ -314,8 +314,13 @@ impl Line {
     }
 }
 
-/// The median with what is known beside the series, and by what factor quantiles move with it.
-fn adjusted(forecast: &Forecast, now: f64, (hints, nth): (&Hints, usize)) -> (f64, f64) {
+/// Median and quantiles with what is known beside the series at the `nth` horizon; `now` is the
+/// last value.
+pub fn heeding(
+    forecast: &Forecast,
+    now: f64,
+    (hints, nth): (&Hints, usize),
+) -> (f64, [f64; QUANTILES.len()]) {
     let said = |expert: Expert| {
         let value = forecast.experts[expert as usize];
         value.is_finite().then_some(value)
@@ -334,7 +339,10 @@ fn adjusted(forecast: &Forecast, now: f64, (hints, nth): (&Hints, usize)) -> (f6
         median = median.max(now.max(0.0) + lift);
     }
     let moved = (median + 1.0) / (forecast.median + 1.0);
-    (median, moved)
+    (
+        median,
+        forecast.quantiles.map(|it| (it * moved).max(median)),
+    )
 }
 
 #[cfg(test)]

@@ -233,15 +233,12 @@ impl Forecasts {
         last: &Row,
         crowds: &Crowds,
     ) -> Result<Vec<(usize, Came)>, Error> {
-        // A mean of the step: all that was due at its beginning should be in it.
-        let by_s = work.clock.second(last.step);
-        let came = crowds.coming(by_s).map(|(nth, start_s)| {
-            let begins = start_s.div_euclid(self.time().step_s().into());
-            let before = self.steps(id, begins - 1..begins)?.at(begins - 1);
-            let more = last.value - before;
-            Ok((nth, Came { more, by_s }))
-        });
-        came.collect()
+        let step_s = self.time().step_s();
+        let last = (work.clock.second(last.step), last.value);
+        crowds.came(last, step_s, |second| {
+            let step = second.div_euclid(step_s.into());
+            Ok(self.steps(id, step..step + 1)?.at(step))
+        })
     }
 
     fn publish(&self, work: &Work, newest: i64) {

@@ -53,6 +53,16 @@ impl Outlook {
         risk: 0.0,
     };
 
+    /// What is expected where `now` is asked for, as factors of that.
+    pub fn of(now: f64, median: f64, quantiles: [f64; 3]) -> Self {
+        let factor = |value: f64| (value / now).clamp(1.0 / MOST_CHANGE, MOST_CHANGE);
+        Self {
+            median: factor(median),
+            quantiles: quantiles.map(factor),
+            risk: 0.0,
+        }
+    }
+
     /// The factor that is not passed in that share of cases: the next quantile that is known.
     pub fn quantile(&self, share: f64) -> f64 {
         match share.max(self.risk) {
@@ -63,6 +73,9 @@ impl Outlook {
         }
     }
 }
+
+/// A forecast of more than tenfold is an announced show; its region is not known to be there yet.
+const MOST_CHANGE: f64 = 10.0;
 
 /// The way from a region to an edge.
 #[derive(Clone, Copy, Debug, PartialEq)]

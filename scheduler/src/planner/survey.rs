@@ -132,17 +132,15 @@ impl Survey<'_> {
         let Some(lane) = self.outlook.demand(region, HORIZON_S) else {
             return steady;
         };
-        let factor = |value: f64| (value / now).clamp(1.0 / MOST_CHANGE, MOST_CHANGE);
         view::Outlook {
-            median: factor(lane.median),
-            quantiles: lane.quantiles.map(factor),
-            ..steady
+            risk: steady.risk,
+            ..view::Outlook::of(now, lane.median, lane.quantiles)
         }
     }
 }
 
 /// The nearest edges of a region, nearest first; of equally near ones each region sees others.
-fn paths(region: Region, centre: Unit, nodes: &[&NodeView]) -> Vec<Path> {
+pub(super) fn paths(region: Region, centre: Unit, nodes: &[&NodeView]) -> Vec<Path> {
     let salt = hash(region.as_str().as_bytes());
     let way = |view: &NodeView| match view.ways.rtt_ms(region) {
         Some(rtt_ms) => (rtt_ms, true),
@@ -176,7 +174,7 @@ fn paths(region: Region, centre: Unit, nodes: &[&NodeView]) -> Vec<Path> {
 }
 
 /// What an edge can send; one that limits viewers alone is taken to send each the usual bit rate.
-fn capacity_bps(view: &NodeView) -> f64 {
+pub(super) fn capacity_bps(view: &NodeView) -> f64 {
     let capacity = &view.capacity;
     let by_viewers = f64::from(capacity.viewers) * USUAL_BPS;
     match (capacity.egress_bps, capacity.viewers) {
@@ -198,6 +196,3 @@ const USUAL_BPS: f64 = 2e6;
 
 /// Calendar seconds until players that are steered have moved.
 const HORIZON_S: u32 = 300;
-
-/// A forecast of more than tenfold is an announced show; its region is not known to be there yet.
-const MOST_CHANGE: f64 = 10.0;
