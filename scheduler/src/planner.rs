@@ -7,6 +7,7 @@
 
 mod accounts;
 pub mod api;
+pub mod export;
 mod goals;
 mod homes;
 mod survey;

@@ -11,10 +11,11 @@ use super::{Latest, Planner};
 use crate::plan::billing::BillingModel;
 use crate::plan::trade::Figures;
 
-/// The routes, `/api/v1/plan`.
+/// The routes, `/api/v1/plan` and `/api/v1/world`.
 pub fn router(planner: Arc<Planner>) -> Router {
     Router::new()
         .route("/api/v1/plan", get(plan))
+        .route("/api/v1/world", get(super::export::world))
         .with_state(planner)
 }
 
