@@ -7,7 +7,7 @@
 use scheduler::policy::Policies;
 use simulations::{
     event::{self, Setup},
-    forecast::{Expected, of_region},
+    forecast::{Expected, Told},
     network::Matrix,
     policies::{Kind, Setting},
     report::draws::Draws,
@@ -31,10 +31,7 @@ fn main() {
         world.time.days()
     );
     let began = Instant::now();
-    let expected = (0..regions)
-        .map(|region| of_region(&world, region))
-        .collect();
-    let expected = Expected::new(&world, expected);
+    let expected = Expected::of(&world, Told::Ours);
     println!(
         "forecast of all regions, one core: {:.2} s",
         began.elapsed().as_secs_f64()

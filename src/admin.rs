@@ -226,6 +226,15 @@ pub async fn drain(drain: Drain) -> Result<()> {
 }
 
 impl Options {
+    /// The scheduler whose admin listener is at this address.
+    pub fn at(admin: String, admin_token: Option<String>) -> Self {
+        Self {
+            admin,
+            admin_token,
+            json: false,
+        }
+    }
+
     /// What the admin API answers to a GET.
     pub async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
         let asked = Client::new()

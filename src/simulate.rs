@@ -3,10 +3,14 @@
 //! Reads worlds and a policy, runs the rules of `simulations/` on all cores, and writes a report. Standard output is
 //! the answer, progress and remarks go to standard error. A run that is stopped goes on from the cells it has finished.
 
+mod cluster;
 mod compare;
+mod forecasts;
 mod inputs;
 mod page;
 mod report;
+mod shards;
+mod tune;
 mod work;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +22,7 @@ use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// `weir simulate ...`.
 #[derive(Subcommand)]
@@ -26,6 +31,10 @@ pub enum Command {
     Init(Init),
     /// Say what policies would cost and save in a world, beside simpler rules.
     Run(Run),
+    /// Make one report of the shares that several machines have run.
+    Merge(shards::Merge),
+    /// Search policy parameters for an objective, and write the policy file.
+    Tune(tune::Tune),
     /// Say what differs between two reports.
     Compare(compare::Compare),
 }
@@ -64,6 +73,13 @@ pub struct Run {
     /// What to simulate: what policies cost (fluid), what viewers go through, one by one (event), or both.
     #[arg(long, value_enum, default_value_t = Engine::Fluid)]
     engine: Engine,
+    /// Also: what the forecast adds, on the first case: the planner told of demand all, Weir's forecast, the same with
+    /// no event announced, that it stays, and nothing; with slow viewers, larger events and commits too.
+    #[arg(long)]
+    forecast: bool,
+    /// Only a part of the work, so that several machines share it: 0/4 to 3/4 are all four parts; `merge` makes the report.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<shards::Shard>,
     /// A folder for report.html, report.json, timing.json and what is finished already.
     #[arg(long, value_name = "DIR", default_value = "simulation")]
     out: PathBuf,
@@ -109,13 +125,37 @@ pub struct From {
     /// Where your regions are, when their names do not say: a CSV with region, lat, lon.
     #[arg(long, value_name = "REGIONS.csv", requires = "edges")]
     regions: Option<PathBuf>,
+    /// Round-trip times that you know, in place of those by distance: a CSV with region, edge, rtt_ms.
+    #[arg(long, value_name = "RTT.csv", requires = "edges")]
+    rtt: Option<PathBuf>,
+    /// A running cluster, by its scheduler's admin listener: its edges, prices, ways and the demand that it remembers.
+    #[arg(long = "from", value_name = "URL", conflicts_with_all = ["world", "world_dir", "edges", "prices"])]
+    cluster: Option<String>,
+    /// The token of its `[admin] token`, when one is set.
+    #[arg(long, env = "WEIR_ADMIN_TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
+}
+
+impl From {
+    /// Whether worlds are made of a scenario, by seeds.
+    fn is_scenario(&self) -> bool {
+        self.world_dir.is_none() && self.edges.is_none()
+    }
 }
 
 /// Does it.
 pub async fn run(command: Command) -> Result<()> {
     match command {
         Command::Init(asked) => init(&asked.file),
-        Command::Run(asked) => simulate(asked).await,
+        Command::Run(mut asked) => {
+            cluster::fetch(&mut asked.from, &asked.out).await?;
+            working(|stop| study(&asked, stop))
+        }
+        Command::Merge(asked) => working(|stop| shards::merge(&asked, stop)),
+        Command::Tune(mut asked) => {
+            cluster::fetch(&mut asked.from, &asked.work).await?;
+            working(|stop| tune::run(&asked, stop))
+        }
         Command::Compare(asked) => compare::run(&asked),
     }
 }
@@ -140,22 +180,27 @@ fn init(file: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn simulate(asked: Run) -> Result<()> {
+/// Works until done or told to stop.
+fn working(work: impl FnOnce(&work::Stop) -> Result<()>) -> Result<()> {
     let stop = work::Stop::default();
     let heard = stop.clone();
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            heard.stop();
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+            return;
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
         }
+        heard.stop();
     });
-    tokio::task::block_in_place(|| study(&asked, &stop))
+    tokio::task::block_in_place(|| work(&stop))
 }
 
 fn study(asked: &Run, stop: &work::Stop) -> Result<()> {
     let began = Instant::now();
     let inputs = inputs::Inputs::read(&asked.from, asked.policy.as_deref(), asked.seeds())?;
-    let kept = asked.out.join("cells");
-    fs::create_dir_all(&kept).with_context(|| format!("cannot make {}", kept.display()))?;
+    let kept = cells(&asked.out)?;
     let threads = asked.threads.unwrap_or_else(cores).max(1);
     let plan = work::Plan {
         inputs: &inputs,
@@ -165,10 +210,21 @@ fn study(asked: &Run, stop: &work::Stop) -> Result<()> {
         quick: asked.quick,
         seed: asked.seed,
         cores: threads,
+        scenes: work::Scenes::new(&inputs),
     };
-    let Some((cells, timing)) = plan.run(threads, &kept, stop)? else {
+    let mut jobs = plan.jobs();
+    if let Some(shard) = asked.shard {
+        jobs = shard.of(jobs);
+    }
+    let bar = work::progress(jobs.iter().map(work::Job::weight).sum());
+    let done = plan.run(jobs, (threads, &kept), (&bar, stop))?;
+    bar.finish_and_clear();
+    let Some((cells, timing)) = done else {
         bail!("stopped; the same command goes on from here");
     };
+    if let Some(shard) = asked.shard {
+        return shards::keep(shard, asked, &inputs);
+    }
     let report = report::Report::new(asked, &inputs, &cells);
     let file = |name: &str, bytes: Vec<u8>| {
         let path = asked.out.join(name);
@@ -184,6 +240,13 @@ fn study(asked: &Run, stop: &work::Stop) -> Result<()> {
     }
     eprintln!("{} written", asked.out.join("report.html").display());
     Ok(())
+}
+
+/// The folder of what is finished already.
+fn cells(out: &Path) -> Result<PathBuf> {
+    let kept = out.join("cells");
+    fs::create_dir_all(&kept).with_context(|| format!("cannot make {}", kept.display()))?;
+    Ok(kept)
 }
 
 fn cores() -> usize {
@@ -206,8 +269,9 @@ impl Run {
     }
 
     fn twists(&self) -> Vec<Twist> {
-        let rows: &[Twist] = if self.sensitivity { &Twist::ROWS } else { &[] };
-        rows.to_vec()
+        let rows = Twist::ROWS.into_iter().filter(|_| self.sensitivity);
+        rows.chain(Twist::forecasts().filter(|_| self.forecast))
+            .collect()
     }
 
     /// The command without what does not change its figures.
@@ -222,6 +286,7 @@ impl Run {
             ("--prices", from.prices.clone()),
             ("--demand", from.demand.as_ref().map(path)),
             ("--regions", from.regions.as_ref().map(path)),
+            ("--rtt", from.rtt.as_ref().map(path)),
             ("--policy", self.policy.as_ref().map(path)),
             ("--seed", Some(self.seed.to_string())),
             ("--seeds", Some(self.seeds.to_string())),
@@ -238,6 +303,7 @@ impl Run {
             Engine::Both => Some("--engine=both"),
         };
         words.extend(engine.map(str::to_owned));
+        words.extend(self.forecast.then(|| "--forecast".to_owned()));
         words
     }
 }

@@ -40,6 +40,8 @@ fn write_history(dir: &Path) {
             (DEMAND, 1.0),
             ("region/frankfurt/demand", 0.3),
             ("total/demand", 1.3),
+            ("region/shanghai/egress_bps", 3e6),
+            ("region/frankfurt/egress_bps", 1e6),
         ];
         let row = |(id, share): (&str, f64)| {
             (
@@ -146,6 +148,75 @@ fn it_learns_and_remembers(cluster: &mut Cluster, dir: &Path) {
     assert_eq!(version(cluster), Value::Null);
     let log = fs::read_to_string(cluster.node("scheduler").config.with_extension("log")).unwrap();
     assert!(log.contains("the forecast model is not used"), "{log}");
+}
+
+#[test]
+fn the_past_of_a_running_cluster_is_simulated() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_history(dir);
+    let mut cluster = Cluster::with(2, "[edge.capacity]\negress_mbps = 2000\n");
+    let prices = "[[price]]\nnode = \"shang*\"\nusd_per_mbps_month = 2.5\n";
+    with_history(
+        &mut cluster,
+        dir,
+        &format!("[time]\nhistory_step = \"15m\"\n{prices}"),
+    );
+    eventually("both edges are there", || {
+        ask(&cluster, "/api/v1/world")["edges"]
+            .as_array()
+            .is_some_and(|it| it.len() == 2)
+    });
+    let world = ask(&cluster, "/api/v1/world");
+    let shanghai = &world["regions"].as_array().unwrap()[1];
+    assert_eq!(shanghai["region"], "shanghai");
+    assert_eq!(shanghai["ways"].as_array().unwrap().len(), 2);
+    let simulate = |words: &str| {
+        let words = format!("simulate run {words} --rules B8,weir --quick");
+        let output = weir()
+            .current_dir(dir)
+            .args(words.split(' '))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    simulate(&format!(
+        "--from http://{} --out from-it",
+        cluster.scheduler_admin
+    ));
+    let table = |name: &str| fs::read_to_string(dir.join("from-it/from").join(name)).unwrap();
+    let edge = "shanghai,31.23,121.47,2000,\"shanghai\",\n";
+    assert!(table("nodes.csv").contains(edge), "{}", table("nodes.csv"));
+    assert!(table("prices.csv").contains("shanghai,2.5,0,p95,0,0,1,0\n"));
+    assert!(table("rtt.csv").contains("frankfurt,shanghai,"));
+    let demand = table("demand.csv");
+    assert!(demand.starts_with("time,frankfurt,shanghai\n"), "{demand}");
+    let report = |out: &str| fs::read(dir.join(out).join("report.json")).unwrap();
+    let json: Value = serde_json::from_slice(&report("from-it")).unwrap();
+    let gb = json["cases"][0]["rules"][0]["figures"]["egress_gb"]
+        .as_f64()
+        .unwrap();
+    // Five or six days are billed, of 1.2 Gbit/s in the mean.
+    assert!((40_000.0..90_000.0).contains(&gb), "{gb}");
+    // The cluster may be gone: its tables are a world.
+    drop(cluster);
+    let files = [
+        ("edges", "nodes"),
+        ("prices", "prices"),
+        ("demand", "demand"),
+    ];
+    let files = files
+        .into_iter()
+        .chain([("regions", "regions"), ("rtt", "rtt")]);
+    let words: Vec<String> = files
+        .map(|(flag, name)| format!("--{flag} from-it/from/{name}.csv"))
+        .collect();
+    simulate(&format!("{} --out again", words.join(" ")));
+    assert!(report("from-it") == report("again"));
 }
 
 #[test]

@@ -186,6 +186,96 @@ fn ones_own_tables_are_enough_for_a_report() {
 }
 
 #[test]
+fn a_run_in_parts_gives_the_report_of_one_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    small(folder);
+    let run = "run world.toml --quick --seeds 2 --sensitivity";
+    let with = |more: &str| -> (bool, String, String) {
+        let words: Vec<&str> = run.split(' ').chain(more.split(' ')).collect();
+        simulate(folder, &words)
+    };
+    assert!(with("--out whole").0);
+    for part in ["0/3", "2/3"] {
+        let (done, said, errors) = with(&format!("--shard {part} --out part-{}", &part[..1]));
+        assert!(done && said.is_empty(), "{errors}");
+        assert!(!folder.join("part-0/report.json").exists());
+    }
+    let merge = ["merge", "part-0", "part-1", "part-2", "--out", "merged"];
+    let (done, _, errors) = simulate(folder, &["merge", "part-0", "part-2", "--out", "merged"]);
+    assert!(
+        !done && errors.contains("part 1/3 is missing: run `weir simulate run"),
+        "{errors}"
+    );
+    assert!(with("--shard 1/3 --out part-1").0);
+    let (done, said, errors) = simulate(folder, &merge);
+    assert!(done && said.contains("weir"), "{errors}");
+    for file in ["report.json", "report.html"] {
+        let bytes = |out: &str| fs::read(folder.join(out).join(file)).unwrap();
+        assert!(bytes("whole") == bytes("merged"), "{file}");
+    }
+    let text = fs::read_to_string(folder.join("world.toml")).unwrap();
+    fs::write(
+        folder.join("world.toml"),
+        text.replace("zipf = 1.0", "zipf = 1.1"),
+    )
+    .unwrap();
+    let (done, _, errors) = simulate(folder, &merge);
+    assert!(
+        !done && errors.contains("the inputs are not those of the parts"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn parameters_are_searched_and_written_as_a_policy_that_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    small(folder);
+    let tune = |out: &str| {
+        let words = format!(
+            "tune world.toml --seeds 1 --trials 5 --keys billing.level_scale,rtt.max_extra_vs_nearest_ms \
+             --subject-to overload<=0,rtt_p95<=60 --out {out} --work work"
+        );
+        simulate(folder, &words.split(' ').collect::<Vec<_>>())
+    };
+    let (done, said, errors) = tune("tuned.toml");
+    assert!(done, "{errors}");
+    assert!(
+        said.contains("Judged on default 2, which the search has not seen"),
+        "{said}"
+    );
+    let found = fs::read(folder.join("work/tune.json")).unwrap();
+    let tuning: Value = serde_json::from_slice(&found).unwrap();
+    let trials = tuning["trials"].as_array().unwrap();
+    assert_eq!(trials.len(), 5);
+    assert_eq!(trials[0]["changed"], serde_json::json!({}));
+    let cost = |trial: &Value| trial["mean"]["cost"].as_f64().unwrap();
+    let kept = |trial: &&Value| trial["keeps_bounds"] == true;
+    let best = trials
+        .iter()
+        .filter(kept)
+        .map(cost)
+        .fold(f64::INFINITY, f64::min);
+    let chosen = trials
+        .iter()
+        .find(|trial| trial["changed"] == tuning["chosen"]);
+    assert_eq!(cost(chosen.unwrap()), best);
+    let check = weir()
+        .current_dir(folder)
+        .args(["policy", "check", "tuned.toml"])
+        .output()
+        .unwrap();
+    assert!(check.status.success(), "{check:?}");
+    // What is finished is not run again, and the same is found.
+    let (done, again, errors) = tune("again.toml");
+    assert!(done && again == said, "{errors}");
+    assert_eq!(fs::read(folder.join("work/tune.json")).unwrap(), found);
+    let (done, _, errors) = tune("again.toml");
+    assert!(!done && errors.contains("is there already"), "{errors}");
+}
+
+#[test]
 fn what_is_wrong_with_a_world_is_told_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -209,6 +299,11 @@ fn what_is_wrong_with_a_world_is_told_before_anything_runs() {
             "world.toml: line ",
         ),
         (&["compare", ".", "."], "cannot read ./report.json"),
+        (
+            &["tune", "--subject-to", "rtt<=3"],
+            "no measure \"rtt\": there are cost, rtt_p50",
+        ),
+        (&["merge", "."], "no folder has a shard-"),
     ] {
         let (done, _, errors) = simulate(folder, arguments);
         let line = said.split("line").next().unwrap();

@@ -1,16 +1,70 @@
-//! Sans-IO: what the planner expects in a world: the production forecaster, a slot ahead.
+//! Sans-IO: what the planner is told of the demand of a world: the production forecaster's word a
+//! slot ahead, or another's to compare with.
 //!
-//! Each region's series is followed from the world's first slot on by [`models::forecast`], whose
-//! quantiles are factors of what was asked for last, as the planner takes them. An announced event
-//! lifts them along its planned ramp from the moment it is known. Demand is nobody's doing here, so
-//! a forecast holds for all rules and prices of a world.
+//! Each region's series is followed from the world's first slot on by [`models::forecast`];
+//! announced events, once they are known, are heeded by the scheduler's own rule
+//! ([`scheduler::forecast::heeding`]). Demand is nobody's doing here, so what is told holds for all
+//! rules and prices of a world.
 
-use models::calendar::{Calendar, Events};
-use models::forecast::{Context, Forecast, Forecaster};
+use std::convert::Infallible;
+
+use models::calendar::{self, Calendar};
+use models::conformal::Band;
+use models::forecast::{Context, Forecaster};
+use models::train::QUANTILES;
+use scheduler::forecast::{Crowds, Hints, heeding};
 use scheduler::plan::view::Outlook;
 
 use crate::policies::weir::Foresight;
 use crate::world::{Event, World};
+
+/// What the planner is told of demand to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// What will be.
+    Perfect,
+    /// What production forecasts, announced events heeded.
+    Ours,
+    /// The same when nobody announces events.
+    Unannounced,
+    /// That it stays, within what it moved by lately.
+    Persistence,
+    /// Nothing: that it stays, and no word of how sure that is.
+    Nothing,
+}
+
+impl Told {
+    /// From the most to the least.
+    pub const ALL: [Self; 5] = [
+        Self::Perfect,
+        Self::Ours,
+        Self::Unannounced,
+        Self::Persistence,
+        Self::Nothing,
+    ];
+
+    /// What it is called in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Perfect => "perfect",
+            Self::Ours => "ours",
+            Self::Unannounced => "unannounced",
+            Self::Persistence => "persistence",
+            Self::Nothing => "none",
+        }
+    }
+
+    /// What it is, for people.
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::Perfect => "demand known beforehand",
+            Self::Ours => "Weir's forecast",
+            Self::Unannounced => "Weir's forecast, no event announced",
+            Self::Persistence => "as much as now, within recent changes",
+            Self::Nothing => "no forecast",
+        }
+    }
+}
 
 /// Outlooks of all billed slots of a world.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +82,15 @@ impl Expected {
             regions,
         }
     }
+
+    /// Of a world, one region after the other.
+    pub fn of(world: &World, told: Told) -> Self {
+        let regions = 0..world.regions.len();
+        Self::new(
+            world,
+            regions.map(|it| of_region(world, it, told)).collect(),
+        )
+    }
 }
 
 impl Foresight for Expected {
@@ -38,73 +101,199 @@ impl Foresight for Expected {
     }
 }
 
-/// What is expected of a region in each billed slot, from the slots before it.
-pub fn of_region(world: &World, region: usize) -> Vec<Outlook> {
-    let step_s = world.time.step_s;
-    let mut forecaster = Forecaster::new(Calendar::default().clock(step_s), &[1]);
-    let none = Events::default();
-    let context = Context {
-        flow: None,
-        events: &none,
-        learned: &[],
+/// What is told of a region before each billed slot, from the slots before it.
+pub fn of_region(world: &World, region: usize, told: Told) -> Vec<Outlook> {
+    let outlooks = ahead(world, region, told, &[1]);
+    outlooks.into_iter().flatten().collect()
+}
+
+/// The same at several horizons, in slots from the last that is over; factors of what that had.
+pub fn ahead(world: &World, region: usize, told: Told, aheads: &[usize]) -> Vec<Vec<Outlook>> {
+    let at = |slot: usize| f64::from(world.demand(slot.min(world.time.slots - 1))[region]);
+    let mut voice: Box<dyn Voice> = match told {
+        Told::Perfect => Box::new(Knows(aheads)),
+        Told::Nothing => Box::new(Mute(aheads.len())),
+        Told::Persistence => Box::new(Stays::new(world.time.day(), aheads)),
+        Told::Ours => Box::new(Ours::new(world, Some(region), aheads)),
+        Told::Unannounced => Box::new(Ours::new(world, None, aheads)),
     };
-    let first_step = world.time.start_s.div_euclid(i64::from(step_s));
-    let mine = |event: &&Event| event.metros.contains(&world.regions[region].metro);
-    let events: Vec<&Event> = world.events.iter().filter(mine).collect();
     let mut outlooks = Vec::with_capacity(world.time.billed().len());
-    let mut said: Option<Forecast> = None;
     for slot in 0..world.time.slots {
+        let said = match slot {
+            0 => vec![Outlook::STEADY; aheads.len()],
+            slot => voice.speak(slot, &at),
+        };
         if slot >= world.time.billed_from {
-            let lift = lift(&events, slot, world.time.step_s);
-            let last = slot.checked_sub(1).map(|slot| world.demand(slot)[region]);
-            outlooks.push(outlook(said.as_ref(), last, lift));
+            outlooks.push(said);
         }
-        let value = f64::from(world.demand(slot)[region]);
-        let forecasts = forecaster.update((first_step + slot as i64, value), context);
-        said = forecasts.into_iter().next();
     }
     outlooks
 }
 
-fn outlook(said: Option<&Forecast>, last: Option<f32>, lift: f64) -> Outlook {
-    let Some((said, last)) = said.zip(last.filter(|last| *last > 0.0)) else {
-        return Outlook {
-            median: lift,
-            quantiles: [lift; 3],
-            risk: 0.0,
+/// Who speaks of slots to come from those before.
+trait Voice {
+    /// Takes what the slot before this one came to, and says what is to come, one for each horizon.
+    fn speak(&mut self, slot: usize, at: &dyn Fn(usize) -> f64) -> Vec<Outlook>;
+}
+
+/// Looks ahead.
+struct Knows<'a>(&'a [usize]);
+
+impl Voice for Knows<'_> {
+    fn speak(&mut self, slot: usize, at: &dyn Fn(usize) -> f64) -> Vec<Outlook> {
+        let now = at(slot - 1);
+        let known = |ahead: &usize| {
+            let then = at(slot - 1 + ahead);
+            let factor = if now > 0.0 { then / now } else { 1.0 };
+            Outlook {
+                median: factor,
+                quantiles: [factor; QUANTILES.len()],
+                risk: 0.0,
+            }
         };
-    };
-    let factor = |value: f64| {
-        let factor = lift * value / f64::from(last);
-        factor.clamp(1.0 / MOST_CHANGE, MOST_CHANGE)
-    };
-    Outlook {
-        median: factor(said.median),
-        quantiles: said.quantiles.map(factor),
-        risk: 0.0,
+        self.0.iter().map(known).collect()
     }
 }
 
-/// By how much announced events are to change demand from the slot before to this one.
-fn lift(events: &[&Event], slot: usize, step_s: u32) -> f64 {
-    let ramp = (RAMP_S / step_s).max(1) as f64;
-    let at = |event: &Event, slot: usize| {
-        let end = event.start + event.slots;
-        if slot < event.start || slot >= end || event.announced > slot {
-            return 1.0;
-        }
-        let up = (slot - event.start + 1) as f64 / ramp;
-        let down = (end - slot) as f64 / ramp;
-        1.0 + (event.multiplier - 1.0) * up.min(down).min(1.0)
-    };
-    let change = |event: &&Event| at(event, slot) / at(event, slot.saturating_sub(1));
-    events.iter().map(change).product()
+/// Says nothing.
+struct Mute(usize);
+
+impl Voice for Mute {
+    fn speak(&mut self, _: usize, _: &dyn Fn(usize) -> f64) -> Vec<Outlook> {
+        vec![Outlook::STEADY; self.0]
+    }
 }
 
-/// As the planner bounds it.
-const MOST_CHANGE: f64 = 10.0;
+/// As much as now, within what it moved by in the last days.
+struct Stays {
+    /// By horizon.
+    lanes: Vec<(usize, Vec<Band>)>,
+}
+
+impl Stays {
+    fn new(day: usize, aheads: &[usize]) -> Self {
+        let band = |quantile: f32| Band::new(f64::from(quantile), REMEMBERED_DAYS * day, 1);
+        let lane = |ahead: &usize| (*ahead, QUANTILES.into_iter().map(band).collect());
+        Self {
+            lanes: aheads.iter().map(lane).collect(),
+        }
+    }
+}
+
+impl Voice for Stays {
+    fn speak(&mut self, slot: usize, at: &dyn Fn(usize) -> f64) -> Vec<Outlook> {
+        let now = at(slot - 1);
+        let said = |(ahead, bands): &mut (usize, Vec<Band>)| {
+            let moved = (slot - 1)
+                .checked_sub(*ahead)
+                .map(|before| now / at(before));
+            if let Some(moved) = moved.filter(|moved| moved.is_finite() && *moved > 0.0) {
+                for band in bands.iter_mut() {
+                    band.learn(libm::log(moved) as f32, band.correction());
+                }
+            }
+            let factor = |band: &Band| libm::exp(f64::from(band.correction())).max(1.0);
+            let quantiles = std::array::from_fn(|nth| now * factor(&bands[nth]));
+            outlook(now, now, quantiles)
+        };
+        self.lanes.iter_mut().map(said).collect()
+    }
+}
+
+/// What production says.
+struct Ours<'a> {
+    forecaster: Forecaster,
+    aheads: Vec<usize>,
+    events: Vec<&'a Event>,
+    step_s: u32,
+    first_step: i64,
+}
+
+impl<'a> Ours<'a> {
+    /// With the events that are announced for a region.
+    fn new(world: &'a World, heard: Option<usize>, aheads: &[usize]) -> Self {
+        let step_s = world.time.step_s;
+        let touches = |event: &&Event| {
+            heard.is_some_and(|region| event.metros.contains(&world.regions[region].metro))
+        };
+        Self {
+            forecaster: Forecaster::new(Calendar::default().clock(step_s), aheads),
+            aheads: aheads.to_vec(),
+            events: world.events.iter().filter(touches).collect(),
+            step_s,
+            first_step: world.time.start_s.div_euclid(i64::from(step_s)),
+        }
+    }
+
+    /// Calendar seconds at which a slot begins.
+    fn second(&self, slot: usize) -> i64 {
+        (self.first_step + slot as i64) * i64::from(self.step_s)
+    }
+
+    /// The events that are known when a slot is decided, and on by the farthest horizon.
+    fn crowds(&self, slot: usize, at: &dyn Fn(usize) -> f64) -> Crowds {
+        let farthest = slot - 1 + self.aheads.iter().max().copied().unwrap_or(1);
+        let on = |event: &&&Event| {
+            let near = event.start <= farthest && slot <= event.start + event.slots;
+            event.announced <= slot && near
+        };
+        let crowd = |event: &&Event| {
+            // What is announced is over normal: what there was when it began, or is now.
+            let normal = at(event.start.min(slot).saturating_sub(1));
+            calendar::Event {
+                start_s: self.second(event.start),
+                length_s: event.slots as u32 * self.step_s,
+                peak: (event.multiplier - 1.0).max(0.0) * normal,
+                ramp_s: RAMP_S,
+            }
+        };
+        Crowds::new(self.events.iter().filter(on).map(crowd).collect())
+    }
+}
+
+impl Voice for Ours<'_> {
+    fn speak(&mut self, slot: usize, at: &dyn Fn(usize) -> f64) -> Vec<Outlook> {
+        let (now, last) = (at(slot - 1), slot - 1);
+        let crowds = self.crowds(slot, at);
+        let context = Context {
+            flow: None,
+            events: &crowds.events,
+            learned: &[],
+        };
+        let step = self.first_step + last as i64;
+        let said = self.forecaster.update((step, now), context);
+        let slot_of = |second: i64| (second - self.second(0)).div_euclid(self.step_s.into());
+        let before = |second: i64| Ok(at(slot_of(second).max(0) as usize));
+        let came = crowds.came::<Infallible>((self.second(last), now), self.step_s, before);
+        let Ok(came) = came;
+        let lift = |ahead: &usize| {
+            let until = self.second(slot) + *ahead as i64 * i64::from(self.step_s);
+            crowds.lift((self.second(slot), until), &came)
+        };
+        let hints = Hints {
+            lifts: self.aheads.iter().map(lift).collect(),
+            ..Hints::default()
+        };
+        let heeded = said.iter().enumerate().map(|(nth, said)| {
+            let (median, quantiles) = heeding(said, now, (&hints, nth));
+            outlook(now, median, quantiles)
+        });
+        heeded.collect()
+    }
+}
+
+fn outlook(now: f64, median: f64, quantiles: [f64; QUANTILES.len()]) -> Outlook {
+    if now > 0.0 {
+        Outlook::of(now, median, quantiles)
+    } else {
+        Outlook::STEADY
+    }
+}
+
 /// Ramps as announced: those of the reference worlds.
-const RAMP_S: u32 = 1200;
+pub(crate) const RAMP_S: u32 = 1200;
+/// As long as the production forecaster's corrections remember.
+const REMEMBERED_DAYS: usize = 3;
 
 #[cfg(test)]
 mod tests {
@@ -112,8 +301,8 @@ mod tests {
     use crate::network::Matrix;
     use crate::world::{generate, scenario};
 
-    #[test]
-    fn expectations_follow_the_day_and_what_is_announced_and_know_no_future() {
+    /// A place with an evening that trebles, announced six hours before.
+    fn world() -> World {
         let text = "version = 1\n[time]\ndays = 2\nhistory_days = 3\n[events]\narea = 0\nmetro = 0\n\
                     world = 0\ncrowd_metro = 0\ncrowd_area = 0\nregion_outage = 0\n\
                     [[event]]\nday = 1\nhour = 12.0\nminutes = 120\n\
@@ -121,25 +310,51 @@ mod tests {
                     [[metro]]\nname = \"a\"\narea = \"x\"\nlat = 1\nlon = 2\nutc_offset_h = 0\nmillion = 1\n\
                     [[network]]\nname = \"n\"\naccess_ms = 5\n";
         let scenario = scenario::parse("small", text).unwrap();
-        let (mut world, _) = generate::generate(&scenario, &Matrix::default(), 1);
-        let outlooks = of_region(&world, 0);
+        generate::generate(&scenario, &Matrix::default(), 1).0
+    }
+
+    #[test]
+    fn expectations_follow_the_day_and_what_is_announced_and_know_no_future() {
+        let mut world = world();
+        let outlooks = of_region(&world, 0, Told::Ours);
         assert_eq!(outlooks.len(), 2 * 288);
         let first = world.time.billed_from;
-        let held = (0..288).filter(|at| {
-            let change = world.demand(first + at)[0] / world.demand(first + at - 1)[0];
-            f64::from(change) <= outlooks[*at].quantiles[0]
-        });
-        assert!((230..=285).contains(&held.count()));
+        let held = |outlooks: &[Outlook]| {
+            let held = (0..288).filter(|at| {
+                let change = world.demand(first + at)[0] / world.demand(first + at - 1)[0];
+                f64::from(change) <= outlooks[*at].quantiles[0]
+            });
+            held.count()
+        };
+        assert!((230..=285).contains(&held(&outlooks)));
         assert!(outlooks.iter().all(|it| it.median <= it.quantiles[0]));
+        let stays = of_region(&world, 0, Told::Persistence);
+        assert!((230..=285).contains(&held(&stays)));
         // A quarter of the ramp of an event that trebles demand.
-        assert!(
-            outlooks[288 + 144].median > 1.35,
-            "{:?}",
-            outlooks[288 + 144]
-        );
+        let event = 288 + 144;
+        assert!(outlooks[event].median > 1.35, "{:?}", outlooks[event]);
+        assert!(of_region(&world, 0, Told::Unannounced)[event].median < 1.2);
         // What is not over is not looked at.
         let from = world.time.billed_from + 288;
         world.demand[from..].iter_mut().for_each(|it| *it *= 7.0);
-        assert_eq!(of_region(&world, 0)[..=288], outlooks[..=288]);
+        assert_eq!(of_region(&world, 0, Told::Ours)[..=288], outlooks[..=288]);
+        assert_eq!(
+            of_region(&world, 0, Told::Persistence)[..=288],
+            stays[..=288]
+        );
+    }
+
+    #[test]
+    fn who_knows_is_right_and_who_is_told_nothing_expects_no_change() {
+        let world = world();
+        let perfect = of_region(&world, 0, Told::Perfect);
+        let first = world.time.billed_from;
+        for (nth, outlook) in perfect.iter().enumerate() {
+            let now = f64::from(world.demand(first + nth - 1)[0]);
+            let then = f64::from(world.demand(first + nth)[0]);
+            assert!((outlook.median * now - then).abs() < 1e-6 * then);
+        }
+        let nothing = of_region(&world, 0, Told::Nothing);
+        assert!(nothing.iter().all(|it| *it == Outlook::STEADY));
     }
 }

@@ -15,4 +15,6 @@ pub mod event;
 pub mod policies;
 pub mod report;
 pub mod study;
+pub mod tune;
+pub mod warm;
 pub mod check;

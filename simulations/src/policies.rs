@@ -16,9 +16,10 @@ use std::sync::Arc;
 use scheduler::plan::billing::Tariff;
 use scheduler::policy::Policies;
 
+use crate::forecast::{Expected, Told};
 use crate::run::Rule;
 use crate::world::World;
-use weir::{Foresight, Perfect, Weir};
+use weir::{Foresight, Weir};
 
 /// The rules that can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,7 +135,7 @@ impl Kind {
     pub fn planner(self, setting: &Setting<'_>) -> Option<Weir> {
         let foresight = match self {
             Self::Weir => setting.foresight.clone(),
-            Self::O1 => Arc::new(Perfect::new(setting.world)),
+            Self::O1 => Arc::new(Expected::of(setting.world, Told::Perfect)),
             _ => return None,
         };
         let policies = setting.policies.clone();

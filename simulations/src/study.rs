@@ -3,17 +3,20 @@
 //! Nothing of a cell depends on another, so cells can be run in any order, on any number of cores
 //! or machines, and kept.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use scheduler::plan::billing::{BillingModel, Tariff};
 use scheduler::policy::Policies;
 
+use crate::forecast::{RAMP_S, Told};
 use crate::policies::weir::Foresight;
 use crate::policies::{Kind, Setting, bound};
 use crate::report::Cell;
 use crate::report::draws::Draws;
 use crate::run::{Motion, run};
-use crate::world::World;
+use crate::tune::Settings;
+use crate::world::{Edge, World};
 
 /// What is done to a case, to see what a result hangs on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +35,63 @@ pub enum Twist {
     Players(f64),
     /// No forecast.
     NoForecast,
+    /// Something told of demand to come, where that may matter.
+    Forecast(Told, Ground),
+    /// Other policy parameters, in a part of the days.
+    Tuned(Settings, Days),
+}
+
+/// Which of the billed days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Days {
+    /// All.
+    All,
+    /// The first half.
+    First,
+    /// The second half; the first is history then.
+    Last,
+}
+
+/// Where a forecast may matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// As given.
+    Plain,
+    /// Viewers stay where they are until their session ends.
+    Staying,
+    /// Announced events bring as many again.
+    Events,
+    /// Every edge has a commit and pays more above it.
+    Commits,
+    /// Small edges are started and stopped.
+    Starting,
+}
+
+impl Ground {
+    /// Those on which bills are compared.
+    pub const BILLED: [Self; 4] = [Self::Plain, Self::Staying, Self::Events, Self::Commits];
+
+    /// What it is called in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Staying => "staying",
+            Self::Events => "events",
+            Self::Commits => "commits",
+            Self::Starting => "starting",
+        }
+    }
+
+    /// What it does, for people.
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::Plain => "as given",
+            Self::Staying => "no viewer can be moved before its session ends",
+            Self::Events => "announced events bring twice as many",
+            Self::Commits => "a quarter of each edge is committed, half as much again above it",
+            Self::Starting => "small edges are started and stopped",
+        }
+    }
 }
 
 impl Twist {
@@ -47,9 +107,70 @@ impl Twist {
         Self::Players(0.8),
     ];
 
+    /// The policy's keys that it sets, with their values.
+    pub fn settings(self) -> Vec<(&'static str, f64)> {
+        match self {
+            Self::Slack(ms) => vec![("rtt.max_extra_vs_nearest_ms", ms)],
+            Self::Tuned(settings, _) => settings.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What a forecast adds: everything that can be told, where it may matter.
+    pub fn forecasts() -> impl Iterator<Item = Self> {
+        let told = |ground| Told::ALL.map(|told| Self::Forecast(told, ground));
+        let grounds = Ground::BILLED.into_iter().chain([Ground::Starting]);
+        grounds.flat_map(told)
+    }
+
+    /// What the planner is told of demand to come.
+    pub fn told(self) -> Told {
+        match self {
+            Self::NoForecast => Told::Nothing,
+            Self::Forecast(told, _) => told,
+            _ => Told::Ours,
+        }
+    }
+
+    /// The share of viewers that can be moved, where it says so.
+    pub fn movable(self) -> Option<f64> {
+        match self {
+            Self::Players(share) => Some(share),
+            Self::Forecast(_, Ground::Staying) => Some(0.0),
+            _ => None,
+        }
+    }
+
+    /// The world under it.
+    pub fn world(self, world: &World) -> Cow<'_, World> {
+        match self {
+            Self::Forecast(_, Ground::Events) => Cow::Owned(events_again(world)),
+            Self::Tuned(_, days) if days != Days::All => Cow::Owned(half(world, days)),
+            _ => Cow::Borrowed(world),
+        }
+    }
+
+    /// What its world is called: twists whose worlds are called alike have the same.
+    pub fn world_name(self) -> &'static str {
+        match self {
+            Self::Forecast(_, Ground::Events) => "events",
+            Self::Tuned(_, Days::First) => "first",
+            Self::Tuned(_, Days::Last) => "last",
+            _ => "",
+        }
+    }
+
     /// What it is called in files.
     pub fn name(self) -> String {
         match self {
+            Self::Forecast(told, ground) => {
+                format!("forecast-{}-{}", ground.as_str(), told.as_str())
+            }
+            Self::Tuned(settings, _) => {
+                let value = |(key, value): (&str, f64)| format!("{key}={value}");
+                let all: Vec<String> = settings.iter().map(value).collect();
+                format!("tuned-{}{}", self.world_name(), all.join("-"))
+            }
             Self::Plain => "plain".to_owned(),
             Self::Slack(ms) => format!("slack-{ms:.0}"),
             Self::EqualPrices => "equal-prices".to_owned(),
@@ -63,6 +184,8 @@ impl Twist {
     /// What it does, for people.
     pub fn says(self) -> String {
         match self {
+            Self::Forecast(told, ground) => format!("{}, {}", ground.says(), told.says()),
+            Self::Tuned(..) => "other policy parameters".to_owned(),
             Self::Plain => "as given".to_owned(),
             Self::Slack(ms) => format!("viewers at most {ms:.0} ms from their nearest edge"),
             Self::EqualPrices => "equal prices inside a metro".to_owned(),
@@ -80,10 +203,64 @@ impl Twist {
             Self::EqualPrices => equal(world, tariffs),
             Self::ByVolume => with(BillingModel::Volume),
             Self::ByDailyPeak => with(BillingModel::DailyPeak),
+            Self::Forecast(_, Ground::Commits) => committed(world, tariffs),
             _ => tariffs.to_vec(),
         }
     }
 }
+
+/// A commit on each edge, and a surcharge above it.
+fn committed(world: &World, tariffs: &[Tariff]) -> Vec<Tariff> {
+    let tariff = |(edge, tariff): (&Edge, &Tariff)| Tariff {
+        commit_mbps: COMMIT_SHARE * edge.capacity_mbps,
+        overage: OVERAGE,
+        ..*tariff
+    };
+    world.edges.iter().zip(tariffs).map(tariff).collect()
+}
+
+/// Half of the billed days, whole ones; at least one each way.
+fn half(world: &World, days: Days) -> World {
+    let mut world = world.clone();
+    let time = &mut world.time;
+    let middle = time.billed_from + (time.days() / 2).max(1) * time.day();
+    let middle = middle.min(time.slots);
+    match days {
+        Days::All => {}
+        Days::First => time.slots = middle,
+        Days::Last => time.billed_from = middle,
+    }
+    world
+}
+
+/// A world whose announced events add once more what they were announced to add, told beforehand.
+fn events_again(world: &World) -> World {
+    let mut world = world.clone();
+    let ramp = (RAMP_S / world.time.step_s).max(1) as f64;
+    for event in &mut world.events {
+        let more = (event.multiplier - 1.0).max(0.0);
+        let end = (event.start + event.slots).min(world.time.slots);
+        for slot in event.start..end {
+            let up = (slot - event.start + 1) as f64 / ramp;
+            let down = (end - slot) as f64 / ramp;
+            let there = up.min(down).min(1.0);
+            let factor = (1.0 + 2.0 * more * there) / (1.0 + more * there);
+            let first = slot * world.regions.len();
+            for (at, region) in world.regions.iter().enumerate() {
+                if event.metros.contains(&region.metro) {
+                    world.demand[first + at] *= factor as f32;
+                }
+            }
+        }
+        event.multiplier = 1.0 + 2.0 * more;
+    }
+    world
+}
+
+/// Parts of an edge's capacity that are committed, and the price above, where forecasts are tried
+/// on commits: usual contracts commit to what is sure to flow.
+const COMMIT_SHARE: f64 = 0.25;
+const OVERAGE: f64 = 1.5;
 
 fn equal(world: &World, tariffs: &[Tariff]) -> Vec<Tariff> {
     let mean = |metro: usize, of: fn(&Tariff) -> f64| {
@@ -94,7 +271,7 @@ fn equal(world: &World, tariffs: &[Tariff]) -> Vec<Tariff> {
             .collect();
         of.iter().sum::<f64>() / of.len().max(1) as f64
     };
-    let tariff = |(edge, tariff): (&crate::world::Edge, &Tariff)| Tariff {
+    let tariff = |(edge, tariff): (&Edge, &Tariff)| Tariff {
         usd_per_mbps_month: mean(edge.metro, |it| it.usd_per_mbps_month),
         usd_per_gb: mean(edge.metro, |it| it.usd_per_gb),
         ..*tariff

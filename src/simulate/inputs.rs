@@ -2,8 +2,8 @@
 
 use super::From;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use scheduler::policy::{Policies, file, ledger::hash_of};
-use simulations::forecast::Expected;
+use scheduler::policy::{Policies, Policy, file, ledger::hash_of};
+use simulations::forecast::{Expected, Told};
 use simulations::network::Matrix;
 use simulations::study::Twist;
 use simulations::world::prices::Prices;
@@ -14,7 +14,7 @@ use std::{
     fs,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex},
 };
 
 /// All that is read, checked.
@@ -52,8 +52,8 @@ pub struct Scene {
     pub world: World,
     /// Its prices.
     pub prices: Vec<Prices>,
-    /// What is expected in it, once somebody asked.
-    pub expected: OnceLock<Arc<Expected>>,
+    /// What is told of its demand under twists, by how the world is called under them, once somebody asked.
+    pub expected: Mutex<BTreeMap<(&'static str, Told), Arc<Expected>>>,
 }
 
 impl Inputs {
@@ -158,19 +158,19 @@ impl Inputs {
         let prices = PathBuf::from(from.prices.as_deref().context("--edges needs --prices")?);
         let demand = from.demand.as_deref().context("--edges needs --demand")?;
         let texts = [self.text(edges)?, self.text(&prices)?, self.text(demand)?];
-        let regions = match &from.regions {
-            Some(path) => Some((shown(path), self.text(path)?)),
-            None => None,
+        let mut optional = |path: &Option<PathBuf>| -> Result<Option<(String, String)>> {
+            let read = |path: &PathBuf| Ok((shown(path), self.text(path)?));
+            path.as_ref().map(read).transpose()
         };
+        let (regions, rtt) = (optional(&from.regions)?, optional(&from.rtt)?);
         let (names, [first, second, third]) =
             ([shown(edges), shown(&prices), shown(demand)], &texts);
         let made = own::read(&own::Tables {
             edges: (&names[0], first),
             prices: (&names[1], second),
             demand: (&names[2], third),
-            regions: regions
-                .as_ref()
-                .map(|(name, text)| (name.as_str(), text.as_str())),
+            regions: pair(regions.as_ref()),
+            rtt: pair(rtt.as_ref()),
         })?;
         self.sources.push(Source {
             name: "own".to_owned(),
@@ -217,31 +217,46 @@ impl Inputs {
 
     /// The policies under a twist.
     pub fn policies(&self, twist: Twist) -> Result<Arc<Policies>> {
-        let Twist::Slack(ms) = twist else {
+        let settings = twist.settings();
+        if settings.is_empty() {
             return Ok(self.policies.clone());
-        };
+        }
+        parse("policy", &self.policy_with(&settings)?).map(Arc::new)
+    }
+
+    /// The policy file with other values in its policy `default`.
+    pub fn policy_with(&self, settings: &[(&str, f64)]) -> Result<String> {
         let mut text: toml::Table = self.policy.parse().context("the policy was valid")?;
-        let table = |of: &mut toml::Table, key: &str| -> Result<toml::Table> {
-            match of.remove(key) {
-                None => Ok(toml::Table::new()),
-                Some(toml::Value::Table(table)) => Ok(table),
-                Some(_) => Err(anyhow!("{key} is no table")),
-            }
-        };
-        let mut policy = table(&mut text, "policy")?;
-        let mut default = table(&mut policy, "default")?;
-        let mut rtt = table(&mut default, "rtt")?;
-        rtt.insert("max_extra_vs_nearest_ms".to_owned(), ms.into());
-        default.insert("rtt".to_owned(), rtt.into());
-        policy.insert("default".to_owned(), default.into());
-        text.insert("policy".to_owned(), policy.into());
-        parse("policy", &text.to_string()).map(Arc::new)
+        for (key, value) in settings {
+            let (table, name) = key.split_once('.').context("keys stand in tables")?;
+            let mut into = ["policy", "default", table].into_iter();
+            let into = into.try_fold(&mut text, |table, name| {
+                let inner = table
+                    .entry(name)
+                    .or_insert_with(|| toml::Table::new().into());
+                inner
+                    .as_table_mut()
+                    .with_context(|| format!("{name} is no table"))
+            })?;
+            into.insert(name.to_owned(), (*value).into());
+        }
+        Ok(text.to_string())
+    }
+
+    /// The policy that holds where no other does.
+    pub fn default_policy(&self) -> &Policy {
+        self.policies.default_policy()
     }
 
     /// What all figures hang on besides the world: the policy's text.
     pub fn policy_hash(&self) -> String {
         hash_of(&self.policy)
     }
+}
+
+/// A file's name and its text.
+fn pair(of: Option<&(String, String)>) -> Option<(&str, &str)> {
+    of.map(|(name, text)| (name.as_str(), text.as_str()))
 }
 
 fn session_s(scenario: &Scenario) -> f64 {
@@ -274,7 +289,7 @@ impl Source {
         Ok(Scene {
             world,
             prices,
-            expected: OnceLock::new(),
+            expected: Mutex::default(),
         })
     }
 }

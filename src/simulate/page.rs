@@ -19,6 +19,7 @@ pub fn page(report: &Report, done: &[Done]) -> String {
         all_cases(report),
         quality::section(report),
         sensitivity(report),
+        super::forecasts::section(&report.forecasts, &report.starting),
         means(report),
         provenance(report),
         NOTES.to_owned(),
@@ -76,18 +77,37 @@ fn in_short(report: &Report) -> String {
         return String::new();
     };
     let direction = if saved.share >= 0.0 { "less" } else { "more" };
+    let place = match is_own(case) {
+        true => "With your edges, prices and demand".to_owned(),
+        false => format!(
+            "In {}, with prices {}",
+            escape(&case.world),
+            escape(&case.prices)
+        ),
+    };
     format!(
-        "<p class=\"lead\">In {}, with prices {}, following this policy would have cost {:.1} % {direction} than sending \
+        "<p class=\"lead\">{place}, following this policy would have cost {:.1} % {direction} than sending \
          everybody to the nearest edge and on to the next when one is 85 % full (B1). {}{}\
          </p>\
          <div class=\"cards\">{}</div>",
-        escape(&case.world),
-        escape(&case.prices),
         100.0 * saved.share.abs(),
         sure(saved),
         lead(case, weir),
         cards(saved, weir, b1)
     )
+}
+
+/// Whether it is of the planner's own tables.
+fn is_own(case: &Case) -> bool {
+    case.world == "own" && case.prices == "own"
+}
+
+/// What a case is called.
+fn title(case: &Case) -> String {
+    match is_own(case) {
+        true => "Your edges, prices and demand".to_owned(),
+        false => format!("{}, prices {}", escape(&case.world), escape(&case.prices)),
+    }
 }
 
 /// Whether the interval tells which is cheaper.
@@ -198,9 +218,8 @@ fn all_cases(report: &Report) -> String {
             )
         });
         format!(
-            "<h3>{}, prices {}</h3><div class=\"scroll\"><table>{HEAD}{}</table></div>{bound}",
-            escape(&case.world),
-            escape(&case.prices),
+            "<h3>{}</h3><div class=\"scroll\"><table>{HEAD}{}</table></div>{bound}",
+            title(case),
             case.rules.iter().map(row).collect::<String>()
         )
     };
@@ -322,6 +341,8 @@ mod tests {
             }],
             means: Vec::new(),
             quality: Vec::new(),
+            forecasts: Vec::new(),
+            starting: Vec::new(),
         };
         let page = page(&report, &[]);
         for wicked in ["<script>", "<w>", "<b>", "<file>", "<v>", "NaN"] {

@@ -3,6 +3,7 @@
 //! The same command, version and inputs give the same bytes on any number of cores; wall-clock figures are apart, in
 //! `timing.json`. A field is added when there is something new to say; none changes its meaning.
 
+use super::forecasts::{self, Started, Told};
 use super::inputs::Inputs;
 use super::work::{Done, Found, Job, Took};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,12 @@ pub struct Report {
     /// What viewers go through, where they were played one by one.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub quality: Vec<Plays>,
+    /// What the planner makes of what it is told of demand to come, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub forecasts: Vec<Told>,
+    /// The same of edges that are started and stopped for demand to come.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub starting: Vec<Started>,
 }
 
 /// A world with prices whose viewers were played one by one.
@@ -139,7 +146,10 @@ pub fn cells_of<'a>(done: &'a [Done], of: &Job) -> Vec<(Kind, &'a Cell)> {
 
 impl Report {
     pub fn new(asked: &super::Run, inputs: &Inputs, done: &[Done]) -> Self {
-        let first = |job: &&Job| job.rule == Some(Kind::B1) && !job.played;
+        let first = |job: &&Job| {
+            let told = matches!(job.twist, Twist::Forecast(..));
+            job.rule == Some(Kind::B1) && !job.played && !told
+        };
         let cases: Vec<Case> = (done.iter().map(|(job, _)| job))
             .filter(first)
             .map(|job| case(job, done))
@@ -150,6 +160,8 @@ impl Report {
             seed: asked.seed,
             inputs: inputs.hashes.clone(),
             means: means(&cases),
+            forecasts: forecasts::of(done),
+            starting: forecasts::starting(done),
             cases,
             quality: plays(done),
         }
@@ -363,6 +375,7 @@ impl fmt::Display for Report {
         for plays in &self.quality {
             plays.show(f)?;
         }
+        write!(f, "{}", forecasts::Table(&self.forecasts, &self.starting))?;
         for mean in &self.means {
             let saved = percent(&mean.saves_against_b1);
             let Mean {

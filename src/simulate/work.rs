@@ -10,12 +10,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use scheduler::policy::ledger::hash_of;
 use serde::{Deserialize, Serialize};
 use simulations::event::{self, Quality, Setup};
-use simulations::forecast::{Expected, of_region};
+use simulations::forecast::{Expected, Told, of_region};
 use simulations::policies::weir::{Foresight, Nothing};
 use simulations::policies::{Kind, Setting};
 use simulations::report::{Cell, draws::Draws};
 use simulations::run::Motion;
-use simulations::study::{Case, Twist};
+use simulations::study::{Case, Ground, Twist};
+use simulations::warm::{self, Warmth};
+use simulations::world::World;
 use std::{
     fs,
     path::Path,
@@ -37,6 +39,18 @@ pub struct Plan<'a> {
     pub seed: u64,
     /// To forecast a world's regions on.
     pub cores: usize,
+    /// Worlds that somebody works on.
+    pub scenes: Scenes,
+}
+
+/// The worlds of all sources, each as long as a job needs it.
+#[derive(Default)]
+pub struct Scenes(Vec<Mutex<Weak<Scene>>>);
+
+impl Scenes {
+    pub fn new(inputs: &Inputs) -> Self {
+        Self(inputs.sources.iter().map(|_| Mutex::default()).collect())
+    }
 }
 
 /// Set when the user wants to stop.
@@ -62,7 +76,7 @@ pub struct Job {
     pub seeded: bool,
     pub prices: String,
     pub twist: Twist,
-    /// None: the bound.
+    /// None: the bound, or how edges are started.
     pub rule: Option<Kind>,
     /// Whether viewers are played one by one.
     pub played: bool,
@@ -78,6 +92,8 @@ pub enum Found {
     Bound(Option<f64>),
     /// Of a rule that was played.
     Played(Box<Quality>),
+    /// Of edges that are started and stopped.
+    Warmth(Warmth),
 }
 
 /// A job with what came of it.
@@ -90,7 +106,8 @@ type Slot = Mutex<Option<Result<(Found, f64)>>>;
 pub type Took = (String, f64);
 
 impl Plan<'_> {
-    fn jobs(&self) -> Vec<Job> {
+    /// What is to be run, in the order of reports.
+    pub fn jobs(&self) -> Vec<Job> {
         let mut jobs = Vec::new();
         for (at, source) in self.inputs.sources.iter().enumerate() {
             for (nth, prices) in source.prices.iter().enumerate() {
@@ -117,10 +134,18 @@ impl Plan<'_> {
                     if self.engine == Engine::Event {
                         continue;
                     }
-                    let some =
-                        |kind: &&Kind| plain || matches!(kind, Kind::B1 | Kind::B8 | Kind::Weir);
+                    let some = |kind: &&Kind| match twist {
+                        Twist::Plain => true,
+                        Twist::Forecast(_, Ground::Starting) => false,
+                        // What the planner is told is nothing to the others.
+                        Twist::Forecast(told, _) => {
+                            **kind == Kind::Weir || (**kind == Kind::B1 && *told == Told::Nothing)
+                        }
+                        _ => matches!(kind, Kind::B1 | Kind::B8 | Kind::Weir),
+                    };
                     jobs.extend(self.rules.iter().filter(some).map(|kind| job(Some(*kind))));
-                    jobs.extend((plain && !self.quick).then(|| job(None)));
+                    let starting = matches!(twist, Twist::Forecast(_, Ground::Starting));
+                    jobs.extend((plain && !self.quick || starting).then(|| job(None)));
                 }
             }
         }
@@ -130,20 +155,13 @@ impl Plan<'_> {
     /// Runs what is not kept already; None when stopped before the end.
     pub fn run(
         &self,
-        threads: usize,
-        kept: &Path,
-        stop: &Stop,
+        jobs: Vec<Job>,
+        (threads, kept): (usize, &Path),
+        (bar, stop): (&ProgressBar, &Stop),
     ) -> Result<Option<(Vec<Done>, Vec<Took>)>> {
-        let jobs = self.jobs();
-        let bar = progress(jobs.iter().map(Job::weight).sum());
+        let count = jobs.len();
         let found: Vec<Slot> = jobs.iter().map(|_| Mutex::default()).collect();
         let next = AtomicUsize::new(0);
-        let scenes: Vec<Mutex<Weak<Scene>>> = self
-            .inputs
-            .sources
-            .iter()
-            .map(|_| Mutex::default())
-            .collect();
         std::thread::scope(|scope| {
             for _ in 0..threads.min(jobs.len()) {
                 scope.spawn(|| {
@@ -151,8 +169,7 @@ impl Plan<'_> {
                     while !stop.is_set() {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(job) = jobs.get(at) else { break };
-                        let done =
-                            self.job(job, kept, (&scenes[job.source], &mut last), (&bar, stop));
+                        let done = self.job(job, kept, &mut last, (bar, stop));
                         let failed = done.is_err();
                         if let Some(done) = done.transpose() {
                             *found[at].lock().expect("no thread panics with it") = Some(done);
@@ -164,7 +181,6 @@ impl Plan<'_> {
                 });
             }
         });
-        bar.finish_and_clear();
         let (mut all, mut timing) = (Vec::new(), Vec::new());
         for (job, found) in jobs.into_iter().zip(found) {
             let Some(found) = found.into_inner().expect("no thread panics with it") else {
@@ -174,7 +190,7 @@ impl Plan<'_> {
             timing.push((job.name(), seconds));
             all.push((job, found));
         }
-        let whole = all.len() == self.jobs().len();
+        let whole = all.len() == count;
         Ok(whole.then_some((all, timing)))
     }
 
@@ -183,7 +199,7 @@ impl Plan<'_> {
         &self,
         job: &Job,
         kept: &Path,
-        (scene, last): (&Mutex<Weak<Scene>>, &mut Option<Arc<Scene>>),
+        last: &mut Option<Arc<Scene>>,
         (bar, stop): (&ProgressBar, &Stop),
     ) -> Result<Option<(Found, f64)>> {
         let path = kept.join(format!("{}.json", self.key(job)));
@@ -194,7 +210,7 @@ impl Plan<'_> {
             bar.inc(job.weight());
             return Ok(Some((found, 0.0)));
         }
-        let scene = self.scene(&self.inputs.sources[job.source], scene)?;
+        let scene = self.scene(job.source)?;
         *last = Some(scene.clone());
         let began = Instant::now();
         let Some(found) = self.found(job, &scene, (bar, stop))? else {
@@ -208,12 +224,14 @@ impl Plan<'_> {
     }
 
     /// A world that another thread has, or a new one.
-    fn scene(&self, source: &Source, shared: &Mutex<Weak<Scene>>) -> Result<Arc<Scene>> {
-        let mut shared = shared.lock().expect("no thread panics with it");
+    pub fn scene(&self, source: usize) -> Result<Arc<Scene>> {
+        let mut shared = self.scenes.0[source]
+            .lock()
+            .expect("no thread panics with it");
         if let Some(scene) = shared.upgrade() {
             return Ok(scene);
         }
-        let mut scene = source.scene()?;
+        let mut scene = self.inputs.sources[source].scene()?;
         if self.quick {
             let time = &mut scene.world.time;
             time.slots = time.slots.min(time.billed_from + QUICK_DAYS * time.day());
@@ -229,21 +247,26 @@ impl Plan<'_> {
         scene: &Scene,
         (bar, stop): (&ProgressBar, &Stop),
     ) -> Result<Option<Found>> {
-        let world = &scene.world;
+        let world = job.twist.world(&scene.world);
+        let world = &world;
         let prices = scene.prices.iter().find(|prices| prices.name == job.prices);
         let prices =
             prices.with_context(|| format!("{} has no prices {}", job.world, job.prices))?;
+        if let Twist::Forecast(told, Ground::Starting) = job.twist {
+            let policies = self.inputs.policies(job.twist)?;
+            let warmth = warm::warmth(world, policies.default_policy(), told);
+            bar.inc(job.weight());
+            return Ok(Some(Found::Warmth(warmth)));
+        }
         let tariffs = job.twist.tariffs(world, &prices.tariffs);
         let draws = Draws::new(world.time.days(), self.draws(), self.seed);
         let case = Case {
             world,
             tariffs: &tariffs,
             policies: self.inputs.policies(job.twist)?,
-            foresight: match (job.rule, job.twist) {
-                (Some(Kind::Weir), twist) if twist != Twist::NoForecast => {
-                    scene.expected(self.cores)
-                }
-                _ => Arc::new(Nothing) as Arc<dyn Foresight>,
+            foresight: match job.rule {
+                Some(Kind::Weir) => scene.expected(world, job.twist, self.cores),
+                _ => Arc::new(Nothing),
             },
             motion: motion(&self.inputs.sources[job.source], job.twist),
             draws: &draws,
@@ -303,6 +326,7 @@ impl Plan<'_> {
         );
         let how = (self.quick, self.seed, self.inputs.policy_hash());
         let name = job.name().replace([' ', '/'], "-");
+        let name: String = name.chars().take(LONGEST_NAME).collect();
         format!(
             "{name}-{}",
             hash_of(&format!("{hashes:?} {about:?} {how:?} {VERSION}"))
@@ -311,13 +335,14 @@ impl Plan<'_> {
 }
 
 impl Scene {
-    /// What the forecaster says of the world, made when it is first asked for.
-    fn expected(&self, cores: usize) -> Arc<dyn Foresight> {
+    /// What is told of the world's demand under a twist, made when it is first asked for.
+    fn expected(&self, world: &World, twist: Twist, cores: usize) -> Arc<dyn Foresight> {
+        let told = twist.told();
         let make = || {
-            let regions = self.world.regions.len();
+            let regions = world.regions.len();
             let of = |core: usize| -> Vec<_> {
                 let mine = (core..regions).step_by(cores);
-                mine.map(|region| (region, of_region(&self.world, region)))
+                mine.map(|region| (region, of_region(world, region, told)))
                     .collect()
             };
             let mut all: Vec<_> = std::thread::scope(|scope| {
@@ -331,25 +356,28 @@ impl Scene {
             });
             all.sort_by_key(|(region, _)| *region);
             let regions = all.into_iter().map(|(_, outlooks)| outlooks).collect();
-            Arc::new(Expected::new(&self.world, regions))
+            Arc::new(Expected::new(world, regions))
         };
-        self.expected.get_or_init(make).clone()
+        let mut expected = self.expected.lock().expect("forecasts do not panic");
+        let name = (twist.world_name(), told);
+        expected.entry(name).or_insert_with(make).clone()
     }
 }
 
 fn motion(source: &Source, twist: Twist) -> Motion {
-    match (source.steerable, twist) {
-        (Some((_, session_s)), Twist::Players(share)) => Motion::of_players(session_s, share),
-        (Some((share, session_s)), _) => Motion::of_players(session_s, share),
-        (None, Twist::Players(share)) => Motion::of_players(Motion::AT_ONCE.session_s, share),
-        (None, _) => Motion::AT_ONCE,
-    }
+    let usual = Motion::AT_ONCE;
+    let (share, session_s) = source.steerable.unwrap_or((usual.movable, usual.session_s));
+    Motion::of_players(session_s, twist.movable().unwrap_or(share))
 }
 
 impl Job {
     /// What it is called.
     pub fn name(&self) -> String {
-        let rule = self.rule.map_or("O2", Kind::as_str);
+        let rule = match (self.rule, self.twist) {
+            (Some(kind), _) => kind.as_str(),
+            (None, Twist::Forecast(..)) => "edges",
+            (None, _) => "O2",
+        };
         let played = if self.played { " played" } else { "" };
         format!(
             "{} {} {} {rule}{played}",
@@ -360,7 +388,7 @@ impl Job {
     }
 
     /// About how long it takes, beside others.
-    fn weight(&self) -> u64 {
+    pub fn weight(&self) -> u64 {
         match self.rule {
             Some(_) if self.played => 300,
             Some(kind) if kind.plans() => 1000,
@@ -371,7 +399,8 @@ impl Job {
     }
 }
 
-fn progress(weight: u64) -> ProgressBar {
+/// Shows how much of so much is done, and how long the rest takes.
+pub fn progress(weight: u64) -> ProgressBar {
     let bar = ProgressBar::new(weight);
     let style = "{bar:32} {percent}%, {elapsed}, about {eta} left";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is sound"));
@@ -381,3 +410,5 @@ fn progress(weight: u64) -> ProgressBar {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const QUICK_DAYS: usize = 7;
+/// Of a job, in the name of its file; the hash that follows tells jobs apart.
+const LONGEST_NAME: usize = 80;

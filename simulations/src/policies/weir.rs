@@ -35,36 +35,6 @@ impl Foresight for Nothing {
     }
 }
 
-/// Everything: demand of the slot that begins is known. An oracle's.
-#[derive(Clone, Debug)]
-pub struct Perfect {
-    regions: usize,
-    demand: Vec<f32>,
-}
-
-impl Perfect {
-    /// Of a world.
-    pub fn new(world: &World) -> Self {
-        Self {
-            regions: world.regions.len(),
-            demand: world.demand.clone(),
-        }
-    }
-}
-
-impl Foresight for Perfect {
-    fn outlook(&self, slot: usize, region: usize) -> Outlook {
-        let at = |slot: usize| f64::from(self.demand[slot * self.regions + region]);
-        let before = at(slot.saturating_sub(1));
-        let factor = if before > 0.0 { at(slot) / before } else { 1.0 };
-        Outlook {
-            median: factor,
-            quantiles: [factor; 3],
-            risk: 0.0,
-        }
-    }
-}
-
 /// The production planner.
 pub struct Weir {
     name: String,

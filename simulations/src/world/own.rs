@@ -27,6 +27,8 @@ pub struct Tables<'a> {
     pub demand: (&'a str, &'a str),
     /// Of regions, where that is needed.
     pub regions: Option<(&'a str, &'a str)>,
+    /// Of round-trip times between regions and edges, where they are known.
+    pub rtt: Option<(&'a str, &'a str)>,
 }
 
 /// The world of these tables.
@@ -60,9 +62,17 @@ pub fn read(tables: &Tables<'_>) -> Result<(World, Prices), Fault> {
     for region in &world.regions {
         world.metros[region.metro].weight += 1.0;
     }
-    let path = |region: &Region, (at, edge): (usize, &Edge)| Path {
-        edge: at as u32,
-        rtt_ms: Fit::MEASURED.rtt_ms(region.at.km_to(edge.at)) + region.access_ms,
+    let times = match tables.rtt {
+        Some(table) => times(table, &world)?,
+        None => BTreeMap::new(),
+    };
+    let path = |region: &Region, (at, edge): (usize, &Edge)| {
+        let known = times.get(&(region.name.clone(), at)).copied();
+        let reckoned = || Fit::MEASURED.rtt_ms(region.at.km_to(edge.at)) + region.access_ms;
+        Path {
+            edge: at as u32,
+            rtt_ms: known.unwrap_or_else(reckoned),
+        }
     };
     let paths = |region: &Region| {
         let edges = world.edges.iter().enumerate();
@@ -74,6 +84,28 @@ pub fn read(tables: &Tables<'_>) -> Result<(World, Prices), Fault> {
     let names: Vec<&str> = world.edges.iter().map(|edge| edge.name.as_str()).collect();
     let prices = prices::read("own", tables.prices, &names)?;
     Ok((world, prices))
+}
+
+/// Times that are known, by region and number of the edge.
+fn times(
+    (file, text): (&str, &str),
+    world: &World,
+) -> Result<BTreeMap<(String, usize), f64>, Fault> {
+    let mut times = BTreeMap::new();
+    for row in Table::read(file, text, TIMES)?.rows() {
+        let (region, edge) = (row.name("region")?, row.name("edge")?);
+        let at = world.edges.iter().position(|it| it.name == edge);
+        let at = at.ok_or_else(|| {
+            let problem = format!("edge {edge:?} is not known");
+            row.fault(
+                problem,
+                "remove the row, or add the edge to the list of edges",
+            )
+        })?;
+        // A region that asks for nothing may have its times all the same.
+        times.insert((region.to_owned(), at), row.number("rtt_ms", 0.0..=1e5)?);
+    }
+    Ok(times)
 }
 
 fn edges((file, text): (&str, &str), world: &mut World) -> Result<(), Fault> {
@@ -354,6 +386,11 @@ const REGIONS: &[Column] = &[
     Column::required("lat").or(&["latitude"]),
     Column::required("lon").or(&["lng", "longitude"]),
     Column::optional("access_ms"),
+];
+const TIMES: &[Column] = &[
+    Column::required("region"),
+    Column::required("edge").or(&["node"]),
+    Column::required("rtt_ms"),
 ];
 const DEMAND: &[Column] = &[
     Column::optional("slot"),

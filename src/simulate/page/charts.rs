@@ -13,9 +13,8 @@ pub fn of_first(report: &Report, done: &[Done]) -> String {
     };
     let cells = cells_of(done, job);
     format!(
-        "<section><h2>{}, prices {}</h2><div class=\"figures\">{}{}{}</div></section>{}",
-        escape(&case.world),
-        escape(&case.prices),
+        "<section><h2>{}</h2><div class=\"figures\">{}{}{}</div></section>{}",
+        super::title(case),
         pareto(&cells),
         times(&cells),
         overload(&cells),
@@ -52,6 +51,8 @@ fn pareto(cells: &Cells<'_>) -> String {
     let mut chart = Chart::new(ends(&across), ends(&up));
     chart.rows(&up);
     chart.columns(&across);
+    // Rules that come to nearly the same share a word, as words on each other cannot be read.
+    let mut words: Vec<((f64, f64), &str, String)> = Vec::new();
     for (kind, cell) in cells {
         let (dot, word) = match kind {
             Kind::Weir => ("c0", "strong"),
@@ -59,13 +60,31 @@ fn pareto(cells: &Cells<'_>) -> String {
             _ => ("c4", "name"),
         };
         chart.dot(dot, of(cell), 4.0);
-        chart.word(word, of(cell), kind.as_str());
+        let near = |at: (f64, f64)| {
+            let (x, y) = (at.0 - of(cell).0, at.1 - of(cell).1);
+            x.abs() < NEAR * slow && y.abs() < NEAR * dear
+        };
+        match words.iter_mut().find(|(at, ..)| near(*at)) {
+            Some((_, shown, names)) => {
+                *names += &format!(" {kind}");
+                if *kind == Kind::Weir {
+                    *shown = word;
+                }
+            }
+            None => words.push((of(cell), word, kind.to_string())),
+        }
+    }
+    for (at, word, names) in words {
+        chart.word(word, at, &names);
     }
     figure(
         chart.finish("Bill over round-trip time of 95 % of the traffic, a point for each rule"),
         "What rules cost, and the round-trip time that 95 % of the traffic has at most. Left and low is better.",
     )
 }
+
+/// Of the widest and the highest: points whose words would lie on each other.
+const NEAR: f64 = 0.05;
 
 /// The rules whose lines are drawn, with their classes.
 pub(super) const LINES: [(Kind, &str, &str); 3] = [

@@ -12,6 +12,7 @@ fn tables<'a>(edges: &'a str, prices: &'a str, demand: &'a str) -> Tables<'a> {
         prices: ("prices.csv", prices),
         demand: ("demand.csv", demand),
         regions: None,
+        rtt: None,
     }
 }
 
@@ -142,4 +143,21 @@ fn tables_that_miss_say_where_and_what_to_do() {
             .to_string();
         assert!(error.contains(said), "{error}\nnot {said}");
     }
+}
+
+#[test]
+fn times_that_are_known_come_before_those_by_distance() {
+    let demand = wide();
+    let mut tables = tables(NODES, PRICES, &demand);
+    let text = "region,edge,rtt_ms\nDE,nyc-1,3.5\nnowhere,nyc-1,9\n";
+    tables.rtt = Some(("rtt.csv", text));
+    let (world, _) = read(&tables).unwrap();
+    assert_eq!((world.paths(0)[0].edge, world.paths(0)[0].rtt_ms), (2, 3.5));
+    assert!(world.paths(0)[1].rtt_ms > 3.5, "by distance");
+    tables.rtt = Some(("rtt.csv", "region,edge,rtt_ms\nDE,nyc,3.5\n"));
+    let error = read(&tables).unwrap_err().to_string();
+    assert!(
+        error.contains("rtt.csv: line 2: edge \"nyc\" is not known"),
+        "{error}"
+    );
 }
