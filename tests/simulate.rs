@@ -163,10 +163,16 @@ fn ones_own_tables_are_enough_for_a_report() {
         "--demand",
         "demand.csv",
         "--quick",
+        "--sensitivity",
     ];
     let (done, said, errors) = simulate(folder, &run);
     assert!(done, "{errors}");
     assert!(said.contains("own, prices own"), "{said}");
+    let cases = report(folder, "simulation")["cases"].clone();
+    let by_volume = |case: &&Value| case["twist"] == "billed by volume";
+    let case = cases.as_array().unwrap().iter().find(by_volume).unwrap();
+    let usd = case["rules"][0]["figures"]["usd"].as_f64().unwrap();
+    assert!(usd > 1.0, "a price by volume is made where none is known");
     assert!(
         report(folder, "simulation")["inputs"]
             .get("demand.csv")

@@ -232,7 +232,8 @@ pub struct Saving {
 
 /// What a rule saves of a baseline's bill in the same case.
 pub fn saving(rule: &Cell, against: &Cell) -> Saving {
-    let share = |usd: f64, of: f64| 1.0 - ratio(usd, of);
+    // Nothing can be saved of nothing.
+    let share = |usd: f64, of: f64| if of > 0.0 { 1.0 - usd / of } else { 0.0 };
     let drawn = rule.bills.iter().zip(&against.bills);
     interval(
         share(rule.figures.usd, against.figures.usd),

@@ -16,6 +16,7 @@ use crate::report::Cell;
 use crate::report::draws::Draws;
 use crate::run::{Motion, run};
 use crate::tune::Settings;
+use crate::world::scenario::Prices;
 use crate::world::{Edge, World};
 
 /// What is done to a case, to see what a result hangs on.
@@ -132,6 +133,14 @@ impl Twist {
         }
     }
 
+    /// Whether it does nothing in a world without announced events.
+    pub fn hangs_on_events(self) -> bool {
+        matches!(
+            self,
+            Self::Forecast(Told::Unannounced, _) | Self::Forecast(_, Ground::Events)
+        )
+    }
+
     /// The share of viewers that can be moved, where it says so.
     pub fn movable(self) -> Option<f64> {
         match self {
@@ -201,11 +210,22 @@ impl Twist {
         let with = |model| tariffs.iter().map(|it| Tariff { model, ..*it }).collect();
         match self {
             Self::EqualPrices => equal(world, tariffs),
-            Self::ByVolume => with(BillingModel::Volume),
+            Self::ByVolume => tariffs.iter().map(by_volume).collect(),
             Self::ByDailyPeak => with(BillingModel::DailyPeak),
             Self::Forecast(_, Ground::Commits) => committed(world, tariffs),
             _ => tariffs.to_vec(),
         }
+    }
+}
+
+/// The same contract by volume; where no price by volume is known, that of a usual day's shape.
+fn by_volume(tariff: &Tariff) -> Tariff {
+    let usual = tariff.usd_per_mbps_month / Prices::default().gb_per_mbps;
+    let known = tariff.usd_per_gb > 0.0;
+    Tariff {
+        model: BillingModel::Volume,
+        usd_per_gb: if known { tariff.usd_per_gb } else { usual },
+        ..*tariff
     }
 }
 

@@ -268,6 +268,11 @@ fn parse(name: &str, text: &str) -> Result<Policies> {
 }
 
 impl Source {
+    /// Whether events may be announced in it: one's own tables have none.
+    pub fn announces(&self) -> bool {
+        !matches!(self.kind, Origin::Own(_))
+    }
+
     /// What is played of the world viewer by viewer, with which players, and how streams are watched.
     pub fn played(&self) -> (Window, Players, Streams) {
         match &self.kind {

@@ -112,7 +112,8 @@ impl Plan<'_> {
         for (at, source) in self.inputs.sources.iter().enumerate() {
             for (nth, prices) in source.prices.iter().enumerate() {
                 let first = at == 0 && nth == 0;
-                let twisted = self.twists.iter().filter(|_| first);
+                let told = |twist: &&Twist| source.announces() || !twist.hangs_on_events();
+                let twisted = self.twists.iter().filter(|_| first).filter(told);
                 for twist in [Twist::Plain].iter().chain(twisted) {
                     let job = |rule| Job {
                         source: at,
