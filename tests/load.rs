@@ -2,7 +2,10 @@
 
 use crate::harness::{Cluster, EDGES, clips, ffmpeg::Running, signal, token, weir};
 use serde_json::Value;
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 /// Publishes until it is dropped.
 fn publish(cluster: &Cluster, name: &str, arguments: &[&str]) -> Running {
@@ -190,9 +193,9 @@ fn viewers_that_fail_are_counted_by_why() {
 }
 
 #[test]
-fn a_run_that_is_interrupted_still_reports() {
+fn a_run_that_is_interrupted_still_reports_and_knows_who_stands_still() {
     let cluster = Cluster::start(1);
-    let _publisher = publish(&cluster, "show", &["--synthetic", "500k"]);
+    let publisher = publish(&cluster, "show", &["--synthetic", "500k"]);
     cluster.wait_on_air("live/show");
     let mut play = play(&[
         &cluster.play_url("live/show", EDGES[0].3),
@@ -204,8 +207,23 @@ fn a_run_that_is_interrupted_still_reports() {
     crate::harness::eventually("somebody watches", || {
         edge.metric("weir_edge_viewers", "") > 0.0
     });
+    let sent = || edge.metric("weir_edge_egress_bytes_total", "");
+    crate::harness::eventually("it plays", || sent() > 200_000.0);
+    signal(&publisher.0, "STOP");
+    let (mut before, mut since) = (sent(), Instant::now());
+    crate::harness::eventually("its player has run dry", || {
+        if sent() > before {
+            (before, since) = (sent(), Instant::now());
+        }
+        since.elapsed() > Duration::from_secs(3)
+    });
     signal(&watching, "INT");
     let run = watching.wait_with_output().unwrap();
     let report: Value = serde_json::from_slice(&run.stdout).unwrap();
     assert_eq!(report["viewers"], 1, "{report:#}");
+    assert_eq!(report["stalls"]["count"], 1, "{report:#}");
+    assert!(
+        report["stalls"]["longest_s"].as_f64() > Some(1.0),
+        "{report:#}"
+    );
 }

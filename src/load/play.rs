@@ -27,6 +27,7 @@ use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time
 use tally::Tally;
 use target::Target;
 use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
 use transport::http::Client;
 use watch::{Plan, Validate};
 use worker::{Crowd, Desk};
@@ -153,7 +154,13 @@ pub async fn run(options: Options) -> Result<()> {
     loop {
         tokio::select! {
             _ = all_ended.recv() => break,
-            stopped = tokio::signal::ctrl_c() => break stopped?,
+            stopped = tokio::signal::ctrl_c() => {
+                stopped?;
+                // What a player's stalls were is known once it leaves.
+                crowd.over.cancel();
+                let _ = tokio::time::timeout(LEAVING, all_ended.recv()).await;
+                break;
+            }
             () = tokio::time::sleep_until(watching.next) => watching.look(),
         }
     }
@@ -211,6 +218,7 @@ fn crowd(options: &Options) -> Result<Crowd> {
         visits: visits(options)?,
         start: Instant::now(),
         keep: options.out.is_some(),
+        over: CancellationToken::new(),
     })
 }
 
@@ -319,6 +327,8 @@ impl Watching {
     }
 }
 
+/// Closing 15,000 sockets takes a part of it.
+const LEAVING: Duration = Duration::from_secs(5);
 /// Sockets for name look-ups, the clip, the terminal and what the runtimes need.
 const DESCRIPTORS_ELSE: u64 = 64;
 /// Visits of a profile: 16 MiB, and days of them.

@@ -88,6 +88,9 @@ pub struct Hls {
     pub parts: u64,
     /// Tracks with time missing before a fragment: the source's, or lost.
     pub gaps: u64,
+    /// Times that a viewer went over to another pathway, as content steering told it.
+    #[serde(default)]
+    pub moved: u64,
     /// What was wrong with parts, by what it was.
     pub faults: BTreeMap<String, u64>,
 }
@@ -188,8 +191,8 @@ impl fmt::Display for Report {
             writeln!(f, "waiting for part {}", hls.blocked)?;
             writeln!(
                 f,
-                "parts            {}; {} in all, {} gaps",
-                hls.part, hls.parts, hls.gaps
+                "parts            {}; {} in all, {} gaps, {} moves",
+                hls.part, hls.parts, hls.gaps, hls.moved
             )?;
             list(f, "wrong", &hls.faults)?;
         }

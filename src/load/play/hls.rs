@@ -2,13 +2,15 @@
 //!
 //! One connection to each server, used again and again: a browser has more of them, or one by HTTP/2. Playlists are
 //! asked for as delta updates that wait for the next part; what comes is read by `fmp4.rs` and looked at as FLV is.
-//! It takes gzip, as browsers do, and stays with the first variant and its pathway.
+//! It takes gzip, as browsers do, stays with the first variant, and follows content steering from pathway to pathway;
+//! who steers is asked between two playlists.
 
 mod exchange;
 pub mod fmp4;
 mod line;
 mod playlist;
 mod position;
+mod steering;
 
 use super::{
     target::Target,
@@ -23,7 +25,8 @@ use line::Line;
 use playlist::{Media, Playlist};
 use position::Position;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use steering::{Site, Steering};
+use tokio::time::{Instant, sleep, timeout};
 use transport::clock::unix_us;
 
 /// What is played.
@@ -63,6 +66,7 @@ struct Session<'a, 'b> {
     pace: Pace,
     /// The media playlist.
     media: Target,
+    steering: Option<Steering>,
     next: Position,
     /// The initialisation segment in force, and its URI.
     init: Option<(String, Init)>,
@@ -78,6 +82,7 @@ impl<'a, 'b> Session<'a, 'b> {
             viewer,
             pace,
             media,
+            steering: None,
             next: Position::default(),
             init: None,
             line: Line::default(),
@@ -94,6 +99,7 @@ impl<'a, 'b> Session<'a, 'b> {
             match playlist::parse(&answer.text()?)? {
                 Playlist::Multivariant(multivariant) => {
                     self.media = at.join(&multivariant.variants[0].uri)?;
+                    self.steering = Steering::new(&multivariant, &at, &self.media);
                 }
                 Playlist::Media(media) => {
                     self.viewer.served_by(&at);
@@ -133,13 +139,56 @@ impl<'a, 'b> Session<'a, 'b> {
                 query += "&_HLS_skip=YES";
             }
         }
-        self.loaded = Instant::now();
-        let (answer, _) = self.ask("playlist", self.media.with(&query)?).await?;
         let waits = if waits { Waits::ForPart } else { Waits::No };
+        if let Some(site) = self.steered().await {
+            match self.load(&site.media, &query, waits).await {
+                Ok(media) => {
+                    self.go(site);
+                    return Ok(media);
+                }
+                Err(_) => self.stay(site.pathway),
+            }
+        }
+        let media = self.media.clone();
+        self.load(&media, &query, waits).await
+    }
+
+    async fn load(&mut self, media: &Target, query: &str, waits: Waits) -> Result<Media> {
+        self.loaded = Instant::now();
+        let (answer, _) = self.ask("playlist", media.with(query)?).await?;
         self.note_playlist(&answer, waits);
         match playlist::parse(&answer.text()?)? {
             Playlist::Media(media) => Ok(media),
             Playlist::Multivariant(_) => bail!("a media playlist became another"),
+        }
+    }
+
+    /// Where to play from now, when it was time to ask and it is somewhere else. A player plays on whatever becomes of
+    /// who steers it.
+    async fn steered(&mut self) -> Option<Site> {
+        let now = self.viewer.start.elapsed();
+        let question = self.steering.as_mut()?.question(now)?;
+        let (answer, _) = timeout(STEERING, self.ask("steering", question))
+            .await
+            .ok()?
+            .ok()?;
+        let text = answer.text().ok()?;
+        let now = self.viewer.start.elapsed();
+        self.steering.as_mut()?.answer(&text, now).ok().flatten()
+    }
+
+    fn go(&mut self, site: Site) {
+        self.viewer.served_by(&site.media);
+        self.viewer.worker.desk.open().0.hls.moved += 1;
+        if let Some(steering) = &mut self.steering {
+            steering.went(&site.pathway);
+        }
+        self.media = site.media;
+    }
+
+    fn stay(&mut self, pathway: String) {
+        if let Some(steering) = &mut self.steering {
+            steering.failed(pathway, self.viewer.start.elapsed());
         }
     }
 
@@ -282,5 +331,7 @@ enum Waits {
 const MAX_STEPS: usize = 6;
 /// Where players of segments begin, in target durations before the end (6.3.3).
 const SEGMENTS_BACK: u32 = 3;
+/// A quarter of what a player of parts has in store.
+const STEERING: Duration = Duration::from_millis(250);
 /// However short a segment is.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);

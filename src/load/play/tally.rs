@@ -206,6 +206,8 @@ pub struct Playlists {
     pub parts: u64,
     /// Tracks with time missing before a fragment.
     pub gaps: u64,
+    /// Viewers who went over to another pathway.
+    pub moved: u64,
     /// What was wrong with parts.
     pub faults: BTreeMap<String, u64>,
 }
@@ -219,6 +221,7 @@ impl Default for Playlists {
             playlist_bytes: 0,
             parts: 0,
             gaps: 0,
+            moved: 0,
             faults: BTreeMap::new(),
         }
     }
@@ -237,6 +240,7 @@ impl Playlists {
         self.playlist_bytes += other.playlist_bytes;
         self.parts += other.parts;
         self.gaps += other.gaps;
+        self.moved += other.moved;
         merge(&mut self.faults, other.faults);
     }
 
@@ -249,6 +253,7 @@ impl Playlists {
             playlist_bytes: self.playlist_bytes,
             parts: self.parts,
             gaps: self.gaps,
+            moved: self.moved,
             faults: self.faults,
         })
     }

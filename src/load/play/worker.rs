@@ -34,6 +34,7 @@ use tokio::{
     task::{JoinSet, LocalSet},
     time::{Instant, sleep_until, timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 use transport::{clock::unix_us, http::Client};
 
 /// What all viewers have in common.
@@ -62,6 +63,8 @@ pub struct Crowd {
     pub start: Instant,
     /// Whether the first one keeps what it gets.
     pub keep: bool,
+    /// All leave at once.
+    pub over: CancellationToken,
 }
 
 impl Crowd {
@@ -140,7 +143,10 @@ impl Worker {
         let mut viewers = JoinSet::new();
         for number in (first..self.crowd.count()).step_by(step) {
             let visit = self.crowd.visit(number);
-            sleep_until(self.crowd.start + visit.comes).await;
+            let comes = sleep_until(self.crowd.start + visit.comes);
+            if self.crowd.over.run_until_cancelled(comes).await.is_none() {
+                break;
+            }
             let worker = self.clone();
             viewers.spawn_local(async move { worker.view(number, visit.stays).await });
             while viewers.try_join_next().is_some() {}
@@ -170,11 +176,13 @@ impl Worker {
                 Protocol::Hls => hls::follow(&mut viewer, Pace::Segments).await,
             }
         };
-        let error = match timeout_at(end, following).await {
-            Err(_) if !viewer.watch.has_joined() => Some("no picture in time".into()),
-            Err(_) => None,
-            Ok(Err(error)) => Some(format!("{error:#}")),
-            Ok(Ok(())) => Some("the stream ended".into()),
+        let watching = timeout_at(end, following);
+        let watched = self.crowd.over.run_until_cancelled(watching).await;
+        let error = match watched {
+            Some(Err(_)) if !viewer.watch.has_joined() => Some("no picture in time".into()),
+            None | Some(Err(_)) => None,
+            Some(Ok(Err(error))) => Some(format!("{error:#}")),
+            Some(Ok(Ok(()))) => Some("the stream ended".into()),
         };
         viewer.settle();
         let long = viewer.start.elapsed();
