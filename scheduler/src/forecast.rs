@@ -47,7 +47,7 @@ use training::{Lesson, Trainer};
 
 pub use announced::{Came, Crowds};
 pub use api::{Announced as Listed, Announcement, Answer, Moment, router};
-pub use config::Config;
+pub use config::{Basis, Config};
 pub use desk::{Expected, Hints, Lane, heeding};
 pub use outlook::{Outlook, SURGE_RISK, USUAL_RISK};
 pub use subject::Kind;
@@ -107,6 +107,10 @@ impl Forecasts {
         let shows = trainer.shows().and_then(|bytes| shows::Shows::read(&bytes));
         let clock = calendar.clock(time.step_s());
         let work = Work::new(clock, aheads.collect(), shows.unwrap_or_default());
+        let outlook = Outlook {
+            basis: config.plan_by,
+            ..Outlook::default()
+        };
         Ok(Arc::new(Self {
             config,
             history: sources.history,
@@ -115,7 +119,7 @@ impl Forecasts {
             events: ArcSwap::from_pointee(events),
             clock: sources.clock,
             horizons_s,
-            outlook: Arc::default(),
+            outlook: Arc::new(ArcSwap::from_pointee(outlook)),
             work: Mutex::new(work),
             surges: Mutex::default(),
             trainer: Arc::new(trainer),

@@ -23,6 +23,23 @@ pub struct Config {
     pub train_at: Duration,
     /// Days of the history that a training reads, 1 to 15.
     pub train_days: u32,
+    /// What plans and recommended sizes go by, so that it can be seen what forecasts are worth:
+    /// `"forecast"`, with all that is announced or noticed; `"persistence"`, that demand stays as it
+    /// is, give or take what forecasts do; `"nothing"`, what is asked for now alone.
+    pub plan_by: Basis,
+}
+
+/// What is expected by whoever plans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// What was forecast.
+    #[default]
+    Forecast,
+    /// That it stays as it is, give or take.
+    Persistence,
+    /// Nothing: now is all there is.
+    Nothing,
 }
 
 impl Default for Config {
@@ -32,6 +49,7 @@ impl Default for Config {
             series: 300,
             train_at: Duration::from_secs(4 * 3600),
             train_days: 14,
+            plan_by: Basis::Forecast,
         }
     }
 }
@@ -83,6 +101,8 @@ mod tests {
             ("series = 2001", false),
             ("train_at = \"24h\"", false),
             ("train_days = 16", false),
+            ("plan_by = \"persistence\"", true),
+            ("plan_by = \"nothing\"", true),
         ] {
             let config: Config = toml::from_str(text).unwrap();
             assert_eq!(config.check(&Time::default()).is_ok(), valid, "{text}");

@@ -89,6 +89,20 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// The same around another median: quantiles keep their distance as a factor.
+    pub(super) fn moved(&self, median: f64) -> Self {
+        let factor = if self.median > 0.0 {
+            median / self.median
+        } else {
+            1.0
+        };
+        Self {
+            median,
+            quantiles: self.quantiles.map(|value| (value * factor).max(median)),
+            ..self.clone()
+        }
+    }
+
     /// What is not passed in that share of cases: the next quantile that is known.
     pub fn at_risk(&self, share: f64) -> f64 {
         if share <= 0.5 {

@@ -268,6 +268,7 @@ impl Forecasts {
             step_s: self.time().step_s(),
             series: series.clone(),
             surges: outlook.surges.clone(),
+            basis: outlook.basis,
             model: model.clone(),
             scores: scores.clone(),
         });

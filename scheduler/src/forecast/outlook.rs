@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cluster::region::Region;
 
+use super::config::Basis;
 use super::desk::{Expected, Lane};
 use super::subject::Kind;
 use super::tally::Score;
@@ -28,6 +29,8 @@ pub struct Outlook {
     pub model: Option<Arc<Trained>>,
     /// How good forecasts of the last day were, by kind and number of the horizon.
     pub scores: Arc<Vec<((Kind, usize), Score)>>,
+    /// How much of it those who plan go by.
+    pub basis: Basis,
 }
 
 /// The quantile of demand that is planned for.
@@ -38,11 +41,16 @@ pub const SURGE_RISK: f32 = 0.99;
 
 impl Outlook {
     /// What is expected of a region's demand that many calendar seconds ahead, or at the nearest
-    /// horizon beyond.
-    pub fn demand(&self, region: &Region, ahead_s: u32) -> Option<&Lane> {
+    /// horizon beyond, as far as those who plan go by it.
+    pub fn demand(&self, region: &Region, ahead_s: u32) -> Option<Lane> {
         let expected = self.series.get(&format!("region/{region}/demand"))?;
         let reaches = |lane: &&Lane| lane.ahead as u64 * u64::from(self.step_s) >= ahead_s.into();
-        expected.lanes.iter().find(reaches)
+        let lane = expected.lanes.iter().find(reaches)?;
+        match self.basis {
+            Basis::Forecast => Some(lane.clone()),
+            Basis::Persistence => Some(lane.moved(expected.now)),
+            Basis::Nothing => None,
+        }
     }
 
     /// A region's demand at the step that is forecast from, in viewers, if it was seen.
@@ -51,9 +59,9 @@ impl Outlook {
         expected.now.is_finite().then_some(expected.now)
     }
 
-    /// Whether an unannounced crowd comes to a region.
+    /// Whether an unannounced crowd comes to a region, as far as those who plan go by it.
     pub fn is_surging(&self, region: &Region) -> bool {
-        self.surges.contains_key(&Subject::Region(*region))
+        self.basis == Basis::Forecast && self.surges.contains_key(&Subject::Region(*region))
     }
 
     /// The quantile of a region's demand that is planned for.
@@ -127,12 +135,50 @@ mod tests {
         };
         let ahead = |seconds| {
             let region = Region::parse("DE").unwrap();
-            outlook.demand(&region, seconds).map(|lane| lane.ahead)
+            let lane = outlook.demand(&region, seconds);
+            lane.map(|lane| lane.ahead)
         };
         assert_eq!(
             (ahead(30), ahead(60), ahead(61), ahead(181)),
             (Some(1), Some(1), Some(3), None)
         );
         assert!(outlook.demand(&Region::UNKNOWN, 60).is_none());
+    }
+
+    #[test]
+    fn who_plans_can_go_by_less_than_was_forecast() {
+        let here = Region::parse("DE").unwrap();
+        let lane = Lane {
+            ahead: 5,
+            median: 30.0,
+            quantiles: [33.0, 36.0, 45.0],
+            holds: true,
+            weights: Default::default(),
+        };
+        let expected = Expected {
+            kind: Kind::Region,
+            step: 1,
+            now: 10.0,
+            lanes: vec![lane],
+            drifts: 0,
+            drifted: None,
+        };
+        let told = |basis| {
+            let outlook = Outlook {
+                step_s: 60,
+                series: Arc::new([("region/DE/demand".to_owned(), expected.clone().into())].into()),
+                surges: Arc::new(HashMap::from([(Subject::Region(here), 5)])),
+                basis,
+                ..Outlook::default()
+            };
+            let lane = outlook.demand(&here, 300);
+            let lane = lane.map(|lane| (lane.median, lane.quantiles));
+            (lane, outlook.is_surging(&here))
+        };
+        let forecast = (30.0, [33.0, 36.0, 45.0]);
+        assert_eq!(told(Basis::Forecast), (Some(forecast), true));
+        let stays = (10.0, [11.0, 12.0, 15.0]);
+        assert_eq!(told(Basis::Persistence), (Some(stays), false));
+        assert_eq!(told(Basis::Nothing), (None, false));
     }
 }
