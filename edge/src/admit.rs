@@ -1,8 +1,9 @@
 //! Sans-IO: whether a viewer may watch here, somewhere else, or not at all.
 //!
 //! The token is judged first, so that a stranger learns nothing about the node's load. A node that drains or
-//! is full sends a viewer only to an edge that the scheduler signed into the token, and only further down that
-//! list: two full edges cannot send a viewer to and fro. Viewers who are already in are never asked again.
+//! is nearly full sends a viewer only to an edge that the scheduler signed into the token, and only further down that
+//! list: two full edges cannot send a viewer to and fro. At the end of the list the last room is taken, too. Viewers who
+//! are already in are never asked again.
 
 use cluster::node::{Capacity, Node, NodeId, Role};
 use cluster::plan::{Health, Plan};
@@ -82,13 +83,18 @@ pub fn admit<'a>(
         Ok(edges) => edges,
         Err(reason) => return Verdict::Refuse(Reason::Token(reason)),
     };
-    let Some(reason) = obstacle(load, capacity) else {
+    let nearly = Capacity {
+        egress_bps: (capacity.egress_bps as f64 * SENDS_ON).ceil() as u64,
+        ..*capacity
+    };
+    let Some(reason) = obstacle(load, &nearly) else {
         return Verdict::Admit;
     };
-    match fallback(edges, asked.here, plan) {
-        Some(node) => Verdict::Redirect(node, reason),
-        None => Verdict::Refuse(reason),
-    }
+    let next = fallback(edges, asked.here, plan).map(|node| Verdict::Redirect(node, reason));
+    next.unwrap_or_else(|| match obstacle(load, capacity) {
+        Some(reason) => Verdict::Refuse(reason),
+        None => Verdict::Admit,
+    })
 }
 
 fn obstacle(load: &Load, capacity: &Capacity) -> Option<Reason> {
@@ -115,6 +121,10 @@ fn fallback<'a>(edges: &[NodeId], here: &NodeId, plan: &'a Plan) -> Option<&'a N
     let mut usable = states.filter(|s| s.health == Health::Up && s.node.role == Role::Edge);
     usable.next().map(|state| &state.node)
 }
+
+/// The share of its egress from which an edge sends on whoever another edge can take: what it sends
+/// differs by some per cent from second to second.
+const SENDS_ON: f64 = 0.97;
 
 #[cfg(test)]
 mod tests {
@@ -164,8 +174,12 @@ mod tests {
     fn decides_about_viewers() {
         let idle = Load {
             viewers: 9,
-            egress_bps: 999,
+            egress_bps: 969,
             draining: false,
+        };
+        let nearly = Load {
+            egress_bps: 970,
+            ..idle
         };
         let crowded = Load {
             viewers: 10,
@@ -189,6 +203,19 @@ mod tests {
             Err("expired"),
             crowded,
             "403 expired",
+        );
+        check("nearly full, any edge", any, nearly, "admit");
+        check(
+            "nearly full, next edge",
+            Ok(&["me", "up"]),
+            nearly,
+            "up egress_full",
+        );
+        check(
+            "nearly full, the last edge",
+            Ok(&["up", "me"]),
+            nearly,
+            "admit",
         );
         check("full, any edge", any, crowded, "503 viewers_full");
         check("no bandwidth, any edge", any, busy, "503 egress_full");
