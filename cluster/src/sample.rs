@@ -145,6 +145,10 @@ pub struct RegionLoad {
     /// Of how many viewers that is.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub measured: u32,
+    /// The median of the shares of what was sent to them that had to be sent again, in millionths, in
+    /// the same samples.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost_ppm: u32,
 }
 
 impl RegionLoad {
@@ -409,6 +413,7 @@ mod tests {
             stalls: u32::MAX,
             rtt_us: u32::MAX,
             measured: u32::MAX,
+            lost_ppm: u32::MAX,
         };
         older.regions = (0..MAX_REGIONS).map(region).collect();
         let sent = |i| PolicyViewers {

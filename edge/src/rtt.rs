@@ -1,4 +1,4 @@
-//! How long the way to running viewers is, as the kernel measures it on their connections anyway.
+//! How long the way to running viewers is and what it loses, as the kernel measures it on their connections anyway.
 //!
 //! All connections of the public port are asked for at once, seldom, and on a thread that may wait. Where the kernel
 //! does not tell, ways are reckoned from distances, as they are of viewers on this machine, whose region is made up.
@@ -13,6 +13,36 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::viewer::Viewers;
 use diag::{Connection, Family};
+
+/// What the kernel knows of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// Its smoothed round-trip time.
+    pub(crate) rtt_us: u32,
+    /// What was sent on it so far.
+    pub(crate) sent: Segments,
+}
+
+/// Segments of a connection, counted up from its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Segments {
+    /// All with data.
+    pub(crate) all: u32,
+    /// Those that were sent again.
+    pub(crate) resent: u32,
+}
+
+impl Segments {
+    /// The share that was sent again since then, in millionths, when enough was sent to say.
+    pub(crate) fn lost_ppm(&self, before: &Self) -> Option<u32> {
+        let all = self.all.wrapping_sub(before.all);
+        let resent = self.resent.wrapping_sub(before.resent).min(all);
+        let share = || u64::from(resent) * 1_000_000 / u64::from(all);
+        (all >= LEAST_SEGMENTS).then(|| share() as u32)
+    }
+}
 
 /// Measures again and again. Ends where the kernel does not tell.
 pub(crate) async fn follow(viewers: Viewers, port: u16) {
@@ -31,7 +61,12 @@ fn measure(viewers: &Viewers, port: u16) -> io::Result<()> {
     for family in [Family::V4, Family::V6] {
         dump(family, port, |it| {
             if it.rtt_us > 0 && !it.peer.ip().is_loopback() {
-                measured.push((it.peer, it.rtt_us));
+                let (all, resent) = (it.segments, it.resent);
+                measured.push(Measured {
+                    peer: it.peer,
+                    rtt_us: it.rtt_us,
+                    sent: Segments { all, resent },
+                });
             }
         })?;
     }
@@ -64,6 +99,9 @@ pub(crate) fn named(peer: SocketAddr) -> SocketAddr {
 
 /// A way changes within minutes, and a dump of 15,000 connections takes a core some milliseconds.
 const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Of fewer a single one that was sent again would look like a per cent.
+const LEAST_SEGMENTS: u32 = 200;
 
 /// The kernel answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(1);

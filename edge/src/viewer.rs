@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::meter::Metrics;
 use crate::playback::asking::{Hand, Looked, Turn};
 use crate::playback::tags::{Filled, Pieces, Tags};
+use crate::rtt::{Measured, Segments};
 use audience::Audience;
 
 pub use audience::Group;
@@ -52,16 +53,25 @@ struct Counts {
     /// Those of them who have a session.
     sessions: HashMap<Arc<str>, Shares>,
     /// Where those are whose connection is known: one of each viewer of FLV at most.
-    peers: HashMap<SocketAddr, Region>,
+    peers: HashMap<SocketAddr, Peer>,
     /// Round-trip times of regions that no sample told of yet.
     ways: HashMap<Region, Way>,
 }
 
-/// The median round-trip time of so many viewers.
+/// A viewer's connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    region: Region,
+    /// What was sent on it when its loss was told last.
+    sent: Segments,
+}
+
+/// The median round-trip time of so many viewers, and the median of what their ways lose.
 #[derive(Clone, Copy, Debug)]
 struct Way {
     rtt_us: u32,
     measured: u32,
+    lost_ppm: u32,
 }
 
 /// A session's one place.
@@ -198,31 +208,48 @@ impl Viewers {
         for load in &mut sample.regions {
             if let Some(way) = ways.get(&load.region) {
                 (load.rtt_us, load.measured) = (way.rtt_us, way.measured);
+                load.lost_ppm = way.lost_ppm;
             }
         }
     }
 
-    /// Takes the round-trip times of connections, in microseconds; those that are no viewer's are left out.
-    pub(crate) fn measured(&self, connections: &[(SocketAddr, u32)]) {
+    /// Takes what is known of connections; those that are no viewer's are left out.
+    pub(crate) fn measured(&self, connections: &[Measured]) {
         let mut counts = self.0.counts.lock();
-        let mut regions = HashMap::<Region, Vec<u32>>::new();
-        for (peer, rtt_us) in connections {
-            if let Some(region) = counts.peers.get(peer) {
-                regions.entry(*region).or_default().push(*rtt_us);
+        let mut regions = HashMap::<Region, (Vec<u32>, Vec<u32>)>::new();
+        for it in connections {
+            let Some(peer) = counts.peers.get_mut(&it.peer) else {
+                continue;
+            };
+            let (times, losses) = regions.entry(peer.region).or_default();
+            times.push(it.rtt_us);
+            if let Some(lost_ppm) = it.sent.lost_ppm(&peer.sent) {
+                losses.push(lost_ppm);
+                peer.sent = it.sent;
             }
         }
-        let median = |(region, mut times): (Region, Vec<u32>)| {
-            let middle = times.len() / 2;
-            let (_, rtt_us, _) = times.select_nth_unstable(middle);
-            let rtt_us = *rtt_us;
-            let measured = times.len() as u32;
-            (region, Way { rtt_us, measured })
+        let way = |(region, (mut times, mut losses)): (Region, (Vec<u32>, Vec<u32>))| {
+            let way = Way {
+                rtt_us: median(&mut times),
+                measured: times.len() as u32,
+                lost_ppm: median(&mut losses),
+            };
+            (region, way)
         };
-        counts.ways = regions.into_iter().map(median).collect();
+        counts.ways = regions.into_iter().map(way).collect();
     }
 
     fn now_ms(&self) -> u64 {
         self.0.began.elapsed().as_millis() as u64
+    }
+}
+
+/// The middle one; 0 of none.
+fn median(values: &mut [u32]) -> u32 {
+    let middle = values.len() / 2;
+    match values {
+        [] => 0,
+        values => *values.select_nth_unstable(middle).1,
     }
 }
 
@@ -256,7 +283,8 @@ impl Place {
                 counts.audience.tune_in(stream, *region);
             }
             if let Some(peer) = self.peer {
-                counts.peers.insert(peer, *region);
+                let (region, sent) = (*region, Segments::default());
+                counts.peers.insert(peer, Peer { region, sent });
             }
             counts.audience.join(stream, *region)
         };
@@ -587,16 +615,25 @@ mod tests {
             place.comes_from(peer(port));
             inside.push(place.watch(Protocol::Flv, Lease::default()));
         }
-        let measure = || {
-            viewers.measured(&[1, 2, 3, 4].map(|port| (peer(port), u32::from(port) * 1000)));
+        let mut sent = 0;
+        let mut measure = || {
+            sent += 1_000;
+            viewers.measured(&[1, 2, 3, 4].map(|port| Measured {
+                peer: peer(port),
+                rtt_us: u32::from(port) * 1000,
+                sent: Segments {
+                    all: sent,
+                    resent: sent * u32::from(port) / 100,
+                },
+            }));
             let told = sample(&viewers).regions[0];
             let again = sample(&viewers).regions[0];
             assert_eq!((told.region, again.measured), (here, 0));
-            (told.rtt_us, told.measured)
+            (told.rtt_us, told.measured, told.lost_ppm)
         };
-        assert_eq!(measure(), (2_000, 3));
+        assert_eq!(measure(), (2_000, 3, 20_000));
         inside.remove(0);
-        assert_eq!(measure(), (3_000, 2));
+        assert_eq!(measure(), (3_000, 2, 30_000));
     }
 
     #[test]

@@ -1,13 +1,20 @@
-//! Sans-IO: how long the ways to an edge are, as it measured them on its running viewers, by region.
+//! Sans-IO: how long the ways to an edge are, as it measured them on its running viewers, by region;
+//! and how long those to its parents are, which it measures while it takes streams from them.
 //!
-//! A report has the median of a region's viewers at one moment; the median of the last reports
-//! counts, so that neither a few far viewers nor a bad minute make a way long. A way of which too
-//! little was heard is not told, one that nobody measured for an hour is forgotten.
+//! A report has the medians of a region's viewers at one moment, of the round-trip time and of what is
+//! lost; the medians of the last reports count, so that neither a few bad viewers nor a bad minute
+//! make a way long. What a way loses makes it count as longer. A way of which too
+//! little was heard is not told, one that nobody measured for an hour is forgotten. What a node found
+//! out about a parent holds as long: it would otherwise go back and forth between one that is known to
+//! be far and one that is thought to be near.
 
 use std::collections::HashMap;
 
+use cluster::node::NodeId;
 use cluster::region::{MAX_REGIONS, Region};
-use cluster::sample::RegionLoad;
+use cluster::sample::{Link, RegionLoad};
+
+use crate::plan::cost;
 
 /// The ways from regions to one edge.
 #[derive(Clone, Debug, Default)]
@@ -16,9 +23,17 @@ pub struct Ways(HashMap<Region, Way>);
 /// What was reported of one.
 #[derive(Clone, Debug)]
 struct Way {
-    /// Medians in microseconds with how many viewers each is of, the newest last.
-    reports: Vec<(u32, u32)>,
+    /// The newest last.
+    reports: Vec<Report>,
     heard_ms: u64,
+}
+
+/// Medians of so many viewers.
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    rtt_us: u32,
+    lost_ppm: u32,
+    viewers: u32,
 }
 
 impl Ways {
@@ -42,23 +57,80 @@ impl Ways {
             if way.reports.len() >= REPORTS {
                 way.reports.remove(0);
             }
-            way.reports.push((load.rtt_us, load.measured));
+            way.reports.push(Report {
+                rtt_us: load.rtt_us,
+                lost_ppm: load.lost_ppm,
+                viewers: load.measured,
+            });
             way.heard_ms = now_ms;
         }
     }
 
-    /// The median round-trip time from a region, when enough was heard of it.
+    /// The median round-trip time from a region, longer by what is lost on the way
+    /// ([`cost::lossy_ms`]), when enough was heard of it.
     pub fn rtt_ms(&self, region: Region) -> Option<f32> {
         let reports = &self.0.get(&region)?.reports;
-        let viewers: u64 = reports.iter().map(|(_, viewers)| u64::from(*viewers)).sum();
+        let viewers: u64 = reports.iter().map(|it| u64::from(it.viewers)).sum();
         if reports.len() < LEAST_REPORTS || viewers < LEAST_VIEWERS {
             return None;
         }
-        let mut medians: Vec<u32> = reports.iter().map(|(rtt_us, _)| *rtt_us).collect();
-        medians.sort_unstable();
-        Some(medians[medians.len() / 2] as f32 / 1000.0)
+        let median = |of: fn(&Report) -> u32| {
+            let mut all: Vec<u32> = reports.iter().map(of).collect();
+            all.sort_unstable();
+            all[all.len() / 2] as f32
+        };
+        let (rtt_ms, loss) = (median(|it| it.rtt_us) / 1e3, median(|it| it.lost_ppm) / 1e6);
+        Some(cost::lossy_ms(rtt_ms, loss))
     }
 }
+
+/// The ways between a node and those that it took streams from.
+#[derive(Clone, Debug, Default)]
+pub struct Links(Vec<(NodeId, Known)>);
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    rtt_ms: f32,
+    heard_ms: u64,
+}
+
+impl Links {
+    /// Takes what a node measured; times are the caller's monotonic ones.
+    pub fn hear(&mut self, now_ms: u64, links: &[Link]) {
+        self.0
+            .retain(|(_, known)| now_ms.saturating_sub(known.heard_ms) < FORGET_MS);
+        for link in links.iter().filter(|link| link.rtt_ms > 0.0) {
+            let rtt_ms = cost::lossy_ms(link.rtt_ms, link.loss);
+            let at = self.0.iter().position(|(node, _)| *node == link.node);
+            let before = at.map(|at| self.0.swap_remove(at).1.rtt_ms);
+            if self.0.len() >= MAX_LINKS {
+                let oldest = self
+                    .0
+                    .iter()
+                    .enumerate()
+                    .min_by_key(|(_, it)| it.1.heard_ms);
+                oldest.map(|(at, _)| at).map(|at| self.0.swap_remove(at));
+            }
+            let known = Known {
+                rtt_ms: before.map_or(rtt_ms, |before| before + NEWS * (rtt_ms - before)),
+                heard_ms: now_ms,
+            };
+            self.0.push((link.node.clone(), known));
+        }
+    }
+
+    /// The nodes, each with its round-trip time, longer by what is lost on the way.
+    pub fn rtts_ms(&self) -> impl Iterator<Item = (&NodeId, f32)> {
+        self.0.iter().map(|(node, known)| (node, known.rtt_ms))
+    }
+}
+
+/// By how much one measurement of a second counts beside those before it.
+const NEWS: f32 = 0.1;
+
+/// Nodes that one takes streams from in an hour: its zone's hubs, and origins.
+const MAX_LINKS: usize = 64;
 
 /// Reports that count: a minute and a half of an edge with viewers.
 const REPORTS: usize = 9;
@@ -111,6 +183,52 @@ mod tests {
         let mut changed = vec![(5_000, 10); 20];
         changed.extend([(50_000, 10); 5]);
         assert_eq!(rtt(&changed), Some(50.0), "the last nine count");
+    }
+
+    #[test]
+    fn what_is_lost_in_most_reports_makes_a_way_longer() {
+        let rtt = |losses: [u32; 5]| {
+            let mut ways = Ways::default();
+            for lost_ppm in losses {
+                let load = load("here", 10_000, 10);
+                ways.hear(0, &[RegionLoad { lost_ppm, ..load }]);
+            }
+            ways.rtt_ms(Region::named("here")).unwrap()
+        };
+        assert_eq!(rtt([0, 0, 0, 50_000, 50_000]), 10.0, "a bad minute");
+        assert_eq!(rtt([0, 50_000, 0, 50_000, 50_000]), 20.0);
+        assert_eq!(rtt([u32::MAX; 5]), 50.0);
+    }
+
+    #[test]
+    fn what_a_node_found_out_about_a_parent_is_kept_for_an_hour() {
+        let link = |name: &str, rtt_ms, loss| Link {
+            node: NodeId::parse(name).unwrap(),
+            rtt_ms,
+            loss,
+        };
+        let mut links = Links::default();
+        let known = |links: &Links| {
+            let all = links.rtts_ms();
+            let mut all: Vec<_> = all.map(|(id, rtt_ms)| (id.to_string(), rtt_ms)).collect();
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+            all
+        };
+        links.hear(0, &[link("far", 120.0, 0.0), link("new", 0.0, 0.0)]);
+        links.hear(1_000, &[link("near", 10.0, 0.05)]);
+        let (far, near) = (("far".to_owned(), 120.0), ("near".to_owned(), 20.0));
+        assert_eq!(known(&links), [far, near.clone()]);
+        links.hear(2_000, &[link("far", 20.0, 0.0)]);
+        assert_eq!(
+            known(&links)[0].1,
+            110.0,
+            "one measurement is not believed at once"
+        );
+        links.hear(FORGET_MS + 1_500, &[]);
+        assert_eq!(known(&links).len(), 1);
+        let many: Vec<_> = (0..99).map(|n| link(&format!("n{n}"), 1.0, 0.0)).collect();
+        links.hear(FORGET_MS + 1_600, &many);
+        assert_eq!(known(&links).len(), MAX_LINKS);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use cluster::stream::{StreamKey, StreamRecord};
 
 use crate::geo::{Point, Unit};
 use crate::market::{Home, Market, Quote, Reach};
-use crate::paths::Ways;
+use crate::paths::{Links, Ways};
 use crate::pathway::Pathway;
 use crate::plan::rungs::Shedding;
 use crate::policy::{Named, Policies};
@@ -110,6 +110,8 @@ pub struct NodeView {
     pub shedding: Shedding,
     /// How long the ways from regions are, as it measured them.
     pub ways: Arc<Ways>,
+    /// How long those to its parents are.
+    pub links: Arc<Links>,
     /// What it costs and is planned to carry, where a plan that counts knows it.
     pub quote: Option<Quote>,
     /// What it is when it is none of our edges but somebody else's.
@@ -294,6 +296,8 @@ impl NodeView {
     /// A node as its sample shows it, with nothing sent there since.
     pub fn new(number: u16, sample: Arc<Sample>, sent: Arc<Sent>) -> Self {
         let place = &sample.node.place;
+        let mut links = Links::default();
+        links.hear(0, &sample.parents);
         Self {
             number,
             seen_ms: 0,
@@ -315,6 +319,7 @@ impl NodeView {
             heard: Arc::default(),
             shedding: Shedding::default(),
             ways: Arc::default(),
+            links: Arc::new(links),
             quote: None,
             pathway: None,
             sample,

@@ -22,6 +22,11 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// The smoothed round-trip time; 0 before it was measured.
     pub(super) rtt_us: u32,
+    /// Segments with data that were sent, again or for the first time, since it began; 0 where the
+    /// kernel does not count them.
+    pub(super) segments: u32,
+    /// Those that were sent again.
+    pub(super) resent: u32,
 }
 
 /// Why an answer cannot be read.
@@ -85,9 +90,12 @@ fn connection(message: &[u8]) -> Result<Option<Connection>, Error> {
         let length = usize::from(u16_at(attributes, 0)?);
         let value = attributes.get(ATTRIBUTE..length).ok_or(Error::Malformed)?;
         if u16_at(attributes, 2)? == u16::from(INFO) {
-            let rtt_us = u32_at(value, RTT)?;
-            let peer = SocketAddr::new(ip, port);
-            return Ok(Some(Connection { peer, rtt_us }));
+            return Ok(Some(Connection {
+                peer: SocketAddr::new(ip, port),
+                rtt_us: u32_at(value, RTT)?,
+                segments: u32_at(value, SEGMENTS).unwrap_or(0),
+                resent: u32_at(value, RESENT).unwrap_or(0),
+            }));
         }
         attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
@@ -128,8 +136,10 @@ const PEER: usize = 24;
 const MESSAGE: usize = 72;
 /// `rtattr`.
 const ATTRIBUTE: usize = 4;
-/// `tcpi_rtt` in `tcp_info`.
+/// `tcpi_rtt`, `tcpi_total_retrans` and `tcpi_data_segs_out` in `tcp_info`.
 const RTT: usize = 68;
+const RESENT: usize = 100;
+const SEGMENTS: usize = 156;
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +170,9 @@ mod tests {
 
     fn info(rtt_us: u32) -> Vec<u8> {
         let mut info = vec![7; 248];
-        info[RTT..RTT + 4].copy_from_slice(&rtt_us.to_ne_bytes());
+        for (at, value) in [(RTT, rtt_us), (SEGMENTS, 1_000), (RESENT, 20)] {
+            info[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
         info
     }
 
@@ -175,20 +187,25 @@ mod tests {
                 5000,
                 &[(1, b"mem"), (2, &info(12_000))],
             ),
-            told(Family::V6, &mapped, 5001, &[(2, &info(7))]),
+            // Kernels before 4.6 do not count segments.
+            told(Family::V6, &mapped, 5001, &[(2, &info(7)[..SEGMENTS])]),
             told(Family::V6, &six, 5002, &[(2, &info(90_000)), (9, b"x")]),
             told(Family::V4, &[192, 0, 2, 8], 5003, &[]),
         ];
         let mut seen = Vec::new();
-        let mut each = |it: Connection| seen.push((it.peer.to_string(), it.rtt_us));
+        let mut each = |it: Connection| {
+            let counts = (it.segments, it.resent);
+            seen.push((it.peer.to_string(), it.rtt_us, counts));
+        };
         assert_eq!(answer(&all.concat(), &mut each), Ok(false));
         assert_eq!(answer(&message(DONE, &[0; 4]), &mut each), Ok(true));
         let expected = [
-            ("192.0.2.7:5000", 12_000),
-            ("192.0.2.9:5001", 7),
-            ("[2001:db8::7]:5002", 90_000),
+            ("192.0.2.7:5000", 12_000, (1_000, 20)),
+            ("192.0.2.9:5001", 7, (0, 20)),
+            ("[2001:db8::7]:5002", 90_000, (1_000, 20)),
         ];
-        assert_eq!(seen, expected.map(|(peer, rtt)| (peer.to_owned(), rtt)));
+        let expected = expected.map(|(peer, rtt, counts)| (peer.to_owned(), rtt, counts));
+        assert_eq!(seen, expected);
         let refused = message(ERROR, &(-13_i32).to_ne_bytes());
         assert_eq!(answer(&refused, |_| ()), Err(Error::Refused(13)));
         assert_eq!(question(Family::V6, 8080).len(), 72);

@@ -330,10 +330,12 @@ impl Registry {
         if Ways::is_news(&sample.regions) {
             Arc::make_mut(&mut ways).hear(now, &sample.regions);
         }
+        let mut links = before.map(|view| view.links.clone()).unwrap_or_default();
+        Arc::make_mut(&mut links).hear(now, &sample.parents);
         let id = sample.node.id.clone();
         let mut view = NodeView::new(number, sample, sent);
         view.seen_ms = now;
-        (view.heard, view.ways) = (heard, ways);
+        (view.heard, view.ways, view.links) = (heard, ways, links);
         let load = view.load();
         let worst = if load.unlimited { 0.0 } else { load.worst() };
         view.shedding = shedding.next(now, worst, self.full_at());

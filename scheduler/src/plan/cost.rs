@@ -47,6 +47,17 @@ pub fn between_nodes_ms(distance_km: f32) -> f32 {
     RTT_BASE_MS + RTT_MS_PER_KM * distance_km
 }
 
+/// A round-trip time with what is lost on the way, a share of all packets: what is lost comes a
+/// round trip later, so that a path that loses one in twenty counts twice as long.
+pub fn lossy_ms(rtt_ms: f32, loss: f32) -> f32 {
+    rtt_ms * (1.0 + LOSS_WEIGHT * loss.clamp(0.0, MOST_LOSS))
+}
+
+const LOSS_WEIGHT: f32 = 20.0;
+
+/// Beyond it nothing plays, however near it is: such a path counts five times as long.
+const MOST_LOSS: f32 = 0.2;
+
 /// What a viewer's access network takes.
 const ACCESS_MS: f32 = 3.0;
 const RTT_BASE_MS: f32 = 1.0;
@@ -76,6 +87,19 @@ mod tests {
         assert!(costs.windows(2).all(|pair| pair[0] < pair[1]));
         let slope = |at: usize| costs[at + 1] - costs[at];
         assert!(slope(60) > 2.0 * slope(10) && slope(200) > 5.0 * slope(60));
+    }
+
+    #[test]
+    fn a_way_that_loses_packets_counts_as_longer_but_not_without_end() {
+        for (loss, expected) in [
+            (0.0, 10.0),
+            (0.01, 12.0),
+            (0.05, 20.0),
+            (0.9, 50.0),
+            (-1.0, 10.0),
+        ] {
+            assert!((lossy_ms(10.0, loss) - expected).abs() < 1e-4, "{loss}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Sans-IO: from what the nodes report to the routes that they are told.
 //!
 //! Where a way is what nodes do without being told (the hub drawn for the stream, a hub from the
-//! origin) no route is made. Round trips are those that nodes measure with their parents,
+//! origin) no route is made. Round trips are those that nodes measured with their parents,
 //! otherwise guessed from the distance.
 
 use std::collections::{BTreeMap, HashMap};
@@ -219,17 +219,20 @@ pub(crate) fn round_trips(views: &[&NodeView]) -> Vec<f32> {
     for from in views {
         rtt_ms.extend(views.iter().map(|to| guessed_rtt_ms(from, to)));
     }
-    let at: HashMap<&NodeId, usize> = views
-        .iter()
-        .enumerate()
-        .map(|(at, view)| (&view.node().id, at))
-        .collect();
-    for (here, view) in views.iter().enumerate() {
-        for link in &view.sample.parents {
-            if let Some(&parent) = at.get(&link.node) {
-                rtt_ms[parent * views.len() + here] = link.rtt_ms * (1.0 + LOSS_WEIGHT * link.loss);
-            }
-        }
+    let all = views.iter().enumerate();
+    let at: HashMap<&NodeId, usize> = all.map(|(at, view)| (&view.node().id, at)).collect();
+    let at = &at;
+    let known = views.iter().enumerate().flat_map(|(here, view)| {
+        let links = view.links.rtts_ms();
+        links.filter_map(move |(node, rtt_ms)| Some((*at.get(node)?, here, rtt_ms)))
+    });
+    let known: Vec<(usize, usize, f32)> = known.collect();
+    // The way back is as long, where nobody measured that.
+    for (parent, here, known) in &known {
+        rtt_ms[here * views.len() + parent] = *known;
+    }
+    for (parent, here, known) in known {
+        rtt_ms[parent * views.len() + here] = known;
     }
     rtt_ms
 }
@@ -245,10 +248,6 @@ fn guessed_rtt_ms(from: &NodeView, to: &NodeView) -> f32 {
 
 /// Nodes nearer to each other are equally near to everybody.
 const METRO_KM: f32 = 50.0;
-
-/// A path that loses one packet in twenty counts twice as long: what is lost comes a round trip
-/// later.
-const LOSS_WEIGHT: f32 = 20.0;
 
 #[cfg(test)]
 mod tests {
