@@ -18,6 +18,7 @@ use std::{
 
 pub mod clips;
 pub mod crowd;
+pub mod detour;
 pub mod ffmpeg;
 pub mod hls;
 pub mod link;
@@ -44,6 +45,8 @@ pub enum Share {
     All {
         _guard: RwLockWriteGuard<'static, ()>,
     },
+    /// It is another cluster's of the same test, which outlives this one.
+    Beside,
 }
 
 impl Share {
@@ -94,6 +97,11 @@ impl Cluster {
     /// The same, while no other cluster runs in this process.
     pub fn alone(edges: usize, extra: &str) -> Self {
         Self::build(edges, extra, Share::all())
+    }
+
+    /// The same beside another cluster, whose share of the machine it has.
+    pub fn beside(_other: &Self, edges: usize, extra: &str) -> Self {
+        Self::build(edges, extra, Share::Beside)
     }
 
     fn build(edges: usize, extra: &str, share: Share) -> Self {
@@ -252,6 +260,15 @@ impl Cluster {
         let node = self.nodes.get_mut(name).unwrap();
         signal(&node.process, "TERM");
         wait_exit(&mut node.process)
+    }
+
+    /// Stops a node, changes its file, and starts it again.
+    pub fn reconfigure(&mut self, name: &str, change: impl FnOnce(String) -> String) {
+        assert!(self.terminate(name).success());
+        let path = &self.node(name).config;
+        let text = change(fs::read_to_string(path).unwrap());
+        fs::write(path, text).unwrap();
+        self.restart(name);
     }
 
     /// The same node again, same file, same ports.

@@ -1,7 +1,6 @@
 //! What is too much for our edges goes to somebody else's, and comes home again.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::TcpStream,
     process::{Command, Stdio},
@@ -14,6 +13,7 @@ use crate::harness::{Cluster, EDGES, clips, eventually, ffmpeg, get, within};
 
 const STREAM: &str = "live/show";
 const KEY: &str = "aliyuncdnexp1234";
+const USD_PER_GB: f64 = 0.05;
 
 /// Whether Aliyun's type A would let the address in, by `md5sum` and what its page says.
 fn accepted(url: &str) -> bool {
@@ -47,16 +47,14 @@ fn watch(location: &str) -> TcpStream {
 /// A cluster of one edge for three viewers, and a cloud for the others.
 fn with_cloud() -> Cluster {
     let mut cluster = Cluster::with(1, "capacity = { viewers = 3 }");
-    let config = cluster.node("scheduler").config.clone();
-    let text = fs::read_to_string(&config).unwrap();
     let pathway = format!(
         "[[pathway]]\nid = \"cloud\"\nurl = \"https://cdn.example.com/{{app}}/{{stream}}.flv\"\n\
          hls = \"https://cdn.example.com/{{app}}/{{stream}}.m3u8\"\neverywhere = true\n\
-         egress_mbps = 1000\nsign = {{ scheme = \"aliyun-a\", key = \"{KEY}\", ttl = \"5m\" }}\n"
+         egress_mbps = 1000\nsign = {{ scheme = \"aliyun-a\", key = \"{KEY}\", ttl = \"5m\" }}\n\
+         [[price]]\nnode = \"cloud\"\nmodel = \"volume\"\nusd_per_gb = {USD_PER_GB:?}\n\
+         [time]\nscale = 288\nhistory_step = \"5m\"\n"
     );
-    fs::write(&config, text + &pathway).unwrap();
-    cluster.kill("scheduler");
-    cluster.restart("scheduler");
+    cluster.reconfigure("scheduler", |text| text + &pathway);
     cluster
 }
 
@@ -76,7 +74,7 @@ impl Crowd {
     }
 }
 
-/// What operators see of the cloud and of how many edges there should be.
+/// What operators see of the cloud, its bill, and how many edges there should be.
 fn check_admin(admin: &str) {
     let json = |path: &str| -> Value { serde_json::from_slice(&get(admin, path).body).unwrap() };
     let sent = || {
@@ -86,6 +84,23 @@ fn check_admin(admin: &str) {
         cloud.and_then(|node| node["viewers"].as_u64())
     };
     eventually("those sent to the cloud are told of", || sent() >= Some(1));
+    let bill = || {
+        let plan = json("/api/v1/plan");
+        let edges = plan["edges"].as_array().cloned().unwrap_or_default();
+        edges.into_iter().find(|edge| edge["id"] == "cloud")
+    };
+    let mut told = Value::Null;
+    eventually("what was sent there costs something", || {
+        told = bill().unwrap_or_default();
+        told["usd_so_far"].as_f64() > Some(0.0)
+    });
+    assert_eq!(told["model"], "volume", "{told}");
+    // 1 Mbit/s for 30 days is 324 GB.
+    assert_eq!(told["usd_per_mbps"], 324.0 * USD_PER_GB, "{told}");
+    assert!(
+        told["usd_expected"].as_f64() >= told["usd_so_far"].as_f64(),
+        "{told}"
+    );
     eventually("an edge for them is asked for", || {
         let scale = json("/api/v1/scale");
         scale["zones"][EDGES[0].0]["desired"].as_u64() >= Some(1)

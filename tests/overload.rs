@@ -2,20 +2,27 @@
 
 use crate::harness::crowd::{ended, play, publish};
 use crate::harness::{Cluster, EDGES, ffmpeg::Running, get, signal, weir_says, within};
+use cluster::time::Time;
+use scheduler::history::{self, History, Point};
 use serde_json::Value;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use transport::clock::{Clock, unix_ms};
 
 const STREAM: &str = "live/show";
 /// What every edge may send.
 const CAP_MBPS: u64 = 10;
-/// A viewer's share of it, with all headers.
-const VIEWER_BPS: f64 = 210_000.0;
+/// What a viewer takes of it, with all headers and playlists: measured over both kinds.
+const VIEWER_BPS: f64 = 224_000.0;
 const CAPPED: &str = "[edge.capacity]\negress_mbps = 10\n";
 
 /// Two edges at each of three places.
 fn six() -> (Cluster, Vec<String>) {
-    let mut cluster = Cluster::alone(3, CAPPED);
+    doubled(Cluster::alone(3, CAPPED))
+}
+
+fn doubled(mut cluster: Cluster) -> (Cluster, Vec<String>) {
     let mut names: Vec<String> = EDGES.iter().map(|edge| edge.0.to_owned()).collect();
     for (name, lat, lon, _) in EDGES {
         let second = format!("{name}-2");
@@ -48,21 +55,60 @@ fn all_mbps(cluster: &Cluster, names: &[String]) -> Vec<f64> {
     names.iter().map(|name| mbps(cluster, name)).collect()
 }
 
-/// Says what the viewers saw; how many of them came in.
-fn report(viewers: [Running; 2]) -> u64 {
-    let mut joined = 0;
+/// What came of viewers.
+#[derive(Default)]
+struct Fate {
+    joined: u64,
+    failed: u64,
+    stalls: u64,
+    stalled_s: f64,
+    longest_s: f64,
+}
+
+/// How often viewers went over to another edge.
+fn moves(seen: &Value) -> u64 {
+    let of = |kind: &str| seen[kind]["moved"].as_u64().unwrap_or(0);
+    of("moves") + of("hls")
+}
+
+/// Says what the viewers saw.
+fn report(viewers: [Running; 2]) -> Fate {
+    let mut fate = Fate::default();
     for (seen, kind) in viewers.map(ended).into_iter().zip(["FLV", "LL-HLS"]) {
         let stalls = &seen["stalls"];
+        let joined = seen["joined"].as_u64().unwrap();
         println!(
-            "{kind}: {} joined, errors {}, stalls {} in {} s, {} s at most",
-            seen["joined"], seen["errors"], stalls["count"], stalls["seconds"], stalls["longest_s"]
+            "{kind}: {joined} joined, errors {}, stalls {} in {:.2} s, {:.3} s a viewer, {:.2} s at most; moves {}",
+            seen["errors"],
+            stalls["count"],
+            stalls["seconds"].as_f64().unwrap(),
+            stalls["seconds"].as_f64().unwrap() / joined.max(1) as f64,
+            stalls["longest_s"].as_f64().unwrap(),
+            moves(&seen),
         );
         for what in ["wrong", "backwards"] {
             assert_eq!(seen["frames"][what], 0, "{kind}: {what}");
         }
-        joined += seen["joined"].as_u64().unwrap();
+        let errors = seen["errors"].as_object().unwrap().values();
+        fate.joined += joined;
+        fate.failed += errors.filter_map(Value::as_u64).sum::<u64>();
+        fate.stalls += stalls["count"].as_u64().unwrap();
+        fate.stalled_s += stalls["seconds"].as_f64().unwrap();
+        fate.longest_s = fate.longest_s.max(stalls["longest_s"].as_f64().unwrap());
     }
-    joined
+    fate
+}
+
+/// Says what nodes counted of viewers whom they did not take.
+fn say_refused(cluster: &Cluster, names: &[String]) {
+    for name in names.iter().map(String::as_str).chain(["scheduler"]) {
+        let said = get(&cluster.node(name).admin, "/metrics").body;
+        let said = String::from_utf8(said).unwrap();
+        let of = |line: &&str| line.contains("refused_total{") || line.contains("decisions_total{");
+        said.lines()
+            .filter(of)
+            .for_each(|line| println!("{name}: {line}"));
+    }
 }
 
 #[test]
@@ -105,17 +151,9 @@ fn soak_an_edge_whose_cap_is_halved_is_relieved_within_ten_seconds() {
     );
     std::thread::sleep(Duration::from_secs(20));
     println!("after: {:.1?} Mbit/s", all_mbps(&cluster, &names));
-    for name in names.iter().map(String::as_str).chain(["scheduler"]) {
-        let said = get(&cluster.node(name).admin, "/metrics").body;
-        let said = String::from_utf8(said).unwrap();
-        for line in said
-            .lines()
-            .filter(|line| line.contains("refused_total{") || line.contains("decisions_total{"))
-        {
-            println!("{name}: {line}");
-        }
-    }
-    assert_eq!(report(watching), viewers);
+    say_refused(&cluster, &names);
+    let fate = report(watching);
+    assert_eq!((fate.joined, fate.failed), (viewers, 0));
 }
 
 #[test]
@@ -147,6 +185,226 @@ fn soak_an_announced_show_fills_85_percent_of_all_caps_and_none_is_passed() {
         "at the end: {:.1?} Mbit/s, {most:.1} at most",
         all_mbps(&cluster, &names)
     );
+    say_refused(&cluster, &names);
+    let fates = [report(first), report(crowd)];
+    let joined: u64 = fates.iter().map(|fate| fate.joined).sum();
+    let failed: u64 = fates.iter().map(|fate| fate.failed).sum();
+    assert_eq!((joined, failed), (full, 0));
     assert_eq!(over, 0, "an edge sent more than it may in so many seconds");
-    assert_eq!(report(first) + report(crowd), full);
+}
+
+#[test]
+#[ignore = "takes two minutes; run by `make soak`"]
+fn soak_a_drain_under_load_moves_flv_and_hls_viewers_and_none_stands_still_for_a_second() {
+    let (cluster, names) = six();
+    let _publisher = publish(&cluster, STREAM, "200k");
+    cluster.wait_on_air(STREAM);
+    let capacity = names.len() as f64 * CAP_MBPS as f64 * 1e6;
+    let viewers = (0.6 * capacity / VIEWER_BPS) as u64;
+    let watching = watch(&cluster, viewers, "20s");
+    let count = |name: &str| cluster.node(name).metric("weir_edge_viewers", "");
+    within(Duration::from_secs(60), "all watch", || {
+        names.iter().map(|name| count(name)).sum::<f64>() >= viewers as f64
+    });
+    std::thread::sleep(Duration::from_secs(5));
+    let busiest = names.iter().max_by(|a, b| count(a).total_cmp(&count(b)));
+    let busiest = busiest.unwrap();
+    let before = count(busiest);
+    let admin = format!("http://{}", cluster.scheduler_admin);
+    weir_says(&["drain", busiest, "--admin", &admin]);
+    let began = Instant::now();
+    let mut course = Vec::new();
+    while began.elapsed() < Duration::from_secs(40) && course.last() != Some(&0.0) {
+        std::thread::sleep(Duration::from_secs(1));
+        course.push(count(busiest));
+    }
+    println!("{before} viewers there; each second: {course:?}");
+    std::thread::sleep(Duration::from_secs(5));
+    println!("after: {:.1?} Mbit/s", all_mbps(&cluster, &names));
+    let fate = report(watching);
+    assert_eq!((fate.joined, fate.failed), (viewers, 0));
+    assert_eq!(course.last(), Some(&0.0), "all can move");
+    assert!(
+        fate.longest_s <= 1.0,
+        "a player stood still for {} s",
+        fate.longest_s
+    );
+}
+
+/// How fast the calendar runs, and how long its day is in seconds of it: ninety real ones.
+const SCALE: f64 = 20.0;
+const DAY_S: u64 = 1_800;
+const STEP_S: u64 = 60;
+const TIME: &str = "[time]\nscale = 20\nday = \"30m\"\nweek = \"210m\"\n";
+
+/// How much of a day's highest demand there is at a share of the day: from a third it rises to
+/// three times as much within 13 s.
+fn shape(at: f64) -> f64 {
+    let between = |from: f64, to: f64| ((at - from) / (to - from)).clamp(0.0, 1.0);
+    (1.0 + 2.0 * (between(0.30, 0.45) - between(0.75, 0.90))) / 3.0
+}
+
+/// Places of viewers, as parts of all: half are at one, more than its two edges can carry.
+const PARTS: [(usize, f64); 3] = [(0, 0.5), (1, 0.25), (2, 0.25)];
+
+/// A week in which each day had that shape.
+fn remember(path: &Path, viewers: f64) {
+    let time: Time = toml::from_str(TIME.trim_start_matches("[time]\n")).unwrap();
+    let config = history::Config {
+        path: Some(path.to_owned()),
+        ..history::Config::default()
+    };
+    let clock = (time, Clock::system());
+    let history = History::open(&config, None, clock, &mut Default::default()).unwrap();
+    let now = time.step_at(unix_ms());
+    let day = (DAY_S / STEP_S) as i64;
+    for step in now - 7 * day..now {
+        let middle = (step.rem_euclid(day) as f64 + 0.5) / day as f64;
+        let rows = PARTS.map(|(place, part)| {
+            let id = format!("region/{}/demand", EDGES[place].0);
+            let point = Point::new(viewers * part * shape(middle), STEP_S as f64 / SCALE);
+            (id, point.unwrap())
+        });
+        history.append(step, &rows).unwrap();
+    }
+}
+
+/// The shape as `weir load` takes it, from now on.
+fn profile(folder: &Path) -> PathBuf {
+    let now = (unix_ms() as f64 / 1e3 * SCALE) % DAY_S as f64 / DAY_S as f64;
+    let line = |nth: u32| {
+        let at = f64::from(nth) / 180.0;
+        format!("{at},{}\n", shape((now + at).fract()))
+    };
+    let file = folder.join("day.csv");
+    fs::write(&file, (0..180).map(line).collect::<String>()).unwrap();
+    file
+}
+
+/// What a day came to.
+#[derive(Debug, Default)]
+struct Day {
+    basis: &'static str,
+    /// Edges times seconds above their caps, and the highest load in Mbit/s.
+    over_s: f64,
+    most: f64,
+    /// Joins that met a full edge, and viewers asked to leave one.
+    full: f64,
+    asked: f64,
+}
+
+/// A cluster that plans by that, with its viewers.
+struct Trial {
+    cluster: Cluster,
+    names: Vec<String>,
+    _publisher: Running,
+    viewers: [Running; 2],
+    day: Day,
+    _folder: tempfile::TempDir,
+}
+
+impl Trial {
+    fn start(cluster: Cluster, basis: &'static str, viewers: u64) -> Self {
+        let (mut cluster, names) = doubled(cluster);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.redb");
+        remember(&path, viewers as f64);
+        let more = format!(
+            "{TIME}[scheduler.history]\npath = {path:?}\n\
+             [scheduler.forecast]\ntrain_at = \"0s\"\nplan_by = {basis:?}\n"
+        );
+        cluster.reconfigure("scheduler", |text| text + &more);
+        let publisher = publish(&cluster, STREAM, "200k");
+        cluster.wait_on_air(STREAM);
+        let urls = [0, 0, 1, 2].map(|place| cluster.play_url(STREAM, EDGES[place].3));
+        let flv = urls.clone().map(|url| format!("{url}&weir=1"));
+        let hls = urls.map(|url| url.replace(".flv", ".m3u8"));
+        let profile = profile(folder.path());
+        let profile = profile.to_str().unwrap();
+        let more = ["--profile", profile, "--period", "90s", "--stay", "40s"];
+        let more = [&more[..], &["--validate", "tags"]].concat();
+        let viewers = [
+            play(&flv, viewers - viewers / 4, &more),
+            play(&hls, viewers / 4, &more),
+        ];
+        let day = Day {
+            basis,
+            ..Day::default()
+        };
+        Self {
+            cluster,
+            names,
+            _publisher: publisher,
+            viewers,
+            day,
+            _folder: folder,
+        }
+    }
+
+    /// Looks at the loads, which have been so for so long.
+    fn look(&mut self, seconds: f64) {
+        for load in all_mbps(&self.cluster, &self.names) {
+            self.day.most = self.day.most.max(load);
+            self.day.over_s += seconds * f64::from(u8::from(load > CAP_MBPS as f64));
+        }
+    }
+
+    fn end(mut self) -> (Day, Fate) {
+        for name in &self.names {
+            let edge = self.cluster.node(name);
+            self.day.full += edge.metric("weir_edge_refused_total", "egress_full");
+            self.day.asked += edge.metric("weir_edge_moves_total", "overload");
+        }
+        println!("{}", self.day.basis);
+        (self.day, report(self.viewers))
+    }
+}
+
+#[test]
+#[ignore = "takes five minutes; run by `make soak`"]
+fn soak_demand_that_triples_each_day_is_carried_no_worse_with_a_forecast_than_without() {
+    let viewers = (0.8 * 6.0 * CAP_MBPS as f64 * 1e6 / VIEWER_BPS) as u64;
+    let first = Trial::start(Cluster::alone(3, CAPPED), "forecast", viewers);
+    let beside = || Cluster::beside(&first.cluster, 3, CAPPED);
+    let others = ["persistence", "nothing"].map(|basis| Trial::start(beside(), basis, viewers));
+    let mut all = Vec::from(others);
+    all.insert(0, first);
+    // A viewer of the start is no part of the day: they all came at once.
+    std::thread::sleep(Duration::from_secs(20));
+    let began = Instant::now();
+    let mut last = began;
+    while began.elapsed() < Duration::from_secs(2 * 90) {
+        std::thread::sleep(Duration::from_millis(500));
+        let since = last.elapsed().as_secs_f64();
+        last = Instant::now();
+        all.iter_mut().for_each(|trial| trial.look(since));
+    }
+    // The first one's share of the machine is the others' too.
+    all.reverse();
+    let ended: Vec<(Day, Fate)> = all.into_iter().map(Trial::end).collect();
+    for (day, fate) in ended.iter().rev() {
+        println!(
+            "{}: {:.1} edge-seconds above the cap, {:.1} Mbit/s at most, {} joins met a full edge, \
+             {} asked to leave, {} visits, {} failed, {} stalls in {:.1} s, {:.2} s at most",
+            day.basis,
+            day.over_s,
+            day.most,
+            day.full,
+            day.asked,
+            fate.joined,
+            fate.failed,
+            fate.stalls,
+            fate.stalled_s,
+            fate.longest_s
+        );
+    }
+    let (with, fate) = &ended[2];
+    assert_eq!(with.basis, "forecast");
+    let failed = fate.failed as f64 / fate.joined as f64;
+    assert!(failed < 0.01, "{} of {} failed", fate.failed, fate.joined);
+    let without = ended[..2]
+        .iter()
+        .map(|(day, _)| day.over_s)
+        .fold(f64::INFINITY, f64::min);
+    assert!(with.over_s <= without, "a forecast does no harm");
 }

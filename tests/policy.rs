@@ -2,7 +2,7 @@
 //! shadow and in a few regions; and the operator's page.
 
 use crate::harness::{
-    Cluster, EDGES, clips, eventually, ffmpeg, get, request, weir, weir_says, within,
+    Cluster, EDGES, clips, crowd, detour, eventually, ffmpeg, get, request, weir, weir_says, within,
 };
 use scheduler::policy::{file, keys};
 use serde_json::Value;
@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const STREAM: &str = "live/show";
+/// What a stream takes, and what the slow way to an edge has for each viewer.
+const RATE: &str = "2000k";
+const SLOW_BPS: usize = 600_000;
 
 fn text(explore: f64) -> String {
     format!("version = 1\n[policy.default]\nexplore = {explore}\n")
@@ -21,12 +24,10 @@ fn text(explore: f64) -> String {
 
 /// Gives the scheduler these keys more, and restarts it.
 fn with_keys(cluster: &mut Cluster, keys: &str) {
-    assert!(cluster.terminate("scheduler").success());
-    let path = &cluster.node("scheduler").config;
-    let before = fs::read_to_string(path).unwrap();
-    let after = before.replace("[scheduler]\n", &format!("[scheduler]\n{keys}"));
-    fs::write(path, after).unwrap();
-    cluster.restart("scheduler");
+    let after = format!("[scheduler]\n{keys}");
+    cluster.reconfigure("scheduler", |before| {
+        before.replace("[scheduler]\n", &after)
+    });
 }
 
 fn ask(cluster: &Cluster, path: &str) -> Value {
@@ -91,7 +92,7 @@ impl Drop for Stops<'_> {
 }
 
 /// Asks for a stream again and again until it is told to stop; counts answers that lead nowhere.
-fn crowd<T>(cluster: &Cluster, meanwhile: impl FnOnce() -> T) -> (usize, usize, T) {
+fn besiege<T>(cluster: &Cluster, meanwhile: impl FnOnce() -> T) -> (usize, usize, T) {
     let (stop, asked, lost) = (
         AtomicBool::new(false),
         AtomicUsize::new(0),
@@ -132,7 +133,7 @@ fn policies_are_applied_reloaded_and_taken_back_under_load_and_nobody_is_lost() 
     });
     let admin = format!("http://{}", cluster.scheduler_admin);
     let version = || ask(&cluster, "")["version"]["version"].as_u64();
-    let (asked, lost, ()) = crowd(&cluster, || {
+    let (asked, lost, ()) = besiege(&cluster, || {
         for n in 1..10u32 {
             let other = write(folder.path(), "b.toml", &text(f64::from(n) / 100.0));
             weir_says(&[
@@ -371,33 +372,46 @@ fn play(url: &str) -> TcpStream {
     socket
 }
 
+/// Tries a policy in one of two regions; which it is.
+fn begin_canary(
+    cluster: &Cluster,
+    candidate: &str,
+) -> &'static (&'static str, f64, f64, &'static str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "policy.toml", candidate);
+    let admin = format!("http://{}", cluster.scheduler_admin);
+    let file = file.to_str().unwrap();
+    let begin = [
+        "policy", "canary", file, "--share", "50%", "--admin", &admin,
+    ];
+    let mut region = String::new();
+    eventually("the canary has one of both regions", || {
+        weir_says(&begin);
+        let regions = ask(cluster, "/canary")["regions"].clone();
+        region = regions[0].as_str().unwrap_or_default().to_owned();
+        regions.as_array().is_some_and(|regions| regions.len() == 1)
+    });
+    EDGES.iter().find(|edge| edge.0 == region).unwrap()
+}
+
+/// Why the canary ended, as the history tells.
+fn why_it_ended(cluster: &Cluster) -> String {
+    let told = ask(cluster, "/history")[0].clone();
+    assert_eq!(told["action"], "canary_failed", "{told}");
+    let failed = "action=\"canary_failed\"";
+    let scheduler = cluster.node("scheduler");
+    assert_eq!(scheduler.metric("weir_policy_changes_total", failed), 1.0);
+    told["why"][0].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn a_canary_whose_viewers_are_turned_away_ends_by_itself() {
     let cluster = Cluster::with(2, "[edge.capacity]\nviewers = 1\n");
     let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url(STREAM), &[]);
     cluster.wait_on_air(STREAM);
     let _viewers = [watch(&cluster, EDGES[0].3), watch(&cluster, EDGES[1].3)];
-    let folder = tempfile::tempdir().unwrap();
     let candidate = "version = 1\n[policy.default]\nplacement = { allow = [\"edge-none\"] }\n";
-    let file = write(folder.path(), "policy.toml", candidate);
-    let admin = format!("http://{}", cluster.scheduler_admin);
-    let begin = [
-        "policy",
-        "canary",
-        file.to_str().unwrap(),
-        "--share",
-        "50%",
-        "--admin",
-        &admin,
-    ];
-    let mut region = String::new();
-    eventually("the canary has one of both regions", || {
-        weir_says(&begin);
-        let regions = ask(&cluster, "/canary")["regions"].clone();
-        region = regions[0].as_str().unwrap_or_default().to_owned();
-        regions.as_array().is_some_and(|regions| regions.len() == 1)
-    });
-    let drawn = EDGES.iter().find(|edge| edge.0 == region).unwrap();
+    let drawn = begin_canary(&cluster, candidate);
     let outside = beside(drawn.3, 77);
     within(
         Duration::from_secs(150),
@@ -407,16 +421,58 @@ fn a_canary_whose_viewers_are_turned_away_ends_by_itself() {
             ask(&cluster, "/canary")["status"] == 404
         },
     );
-    let told = ask(&cluster, "/history")[0].clone();
-    assert_eq!(told["action"], "canary_failed", "{told}");
-    let why = told["why"][0].as_str().unwrap();
+    let why = why_it_ended(&cluster);
     assert!(why.contains("of the viewers wait outside"), "{why}");
-    let failed = "action=\"canary_failed\"";
+}
+
+#[test]
+#[ignore = "takes more than a minute; run by `make soak`"]
+fn soak_a_canary_whose_viewers_stall_ends_by_itself() {
+    let mut cluster = Cluster::start(3);
+    let (slow, ..) = EDGES[2];
+    let way = detour::slow(&cluster.node(slow).public, SLOW_BPS / 8);
+    let public = format!("http://{}\"", cluster.node(slow).public);
+    let worse = format!("http://127.0.0.1:{}\"", way.port);
+    cluster.reconfigure(slow, |text| text.replace(&public, &worse));
+    eventually("the scheduler knows the edge's way", || {
+        let nodes = get(&cluster.scheduler_admin, "/api/v1/nodes").body;
+        String::from_utf8_lossy(&nodes).contains(&worse)
+    });
+    let _publisher = crowd::publish(&cluster, STREAM, RATE);
+    cluster.wait_on_air(STREAM);
+    let join = |address| crowd::play(&[cluster.play_url(STREAM, address)], 3, &[]);
+    let before = [EDGES[0].3, EDGES[1].3].map(join);
+    eventually("both regions have viewers", || {
+        let watching = |edge| cluster.node(edge).metric("weir_edge_viewers", "") == 3.0;
+        watching(EDGES[0].0) && watching(EDGES[1].0)
+    });
+    let candidate = format!(
+        "version = 1\n[policy.default]\n[policy.trial]\npriority = 1\n\
+         selector = {{ stream = \"live/*\" }}\nplacement = {{ allow = [\"{slow}\"] }}\n"
+    );
+    let drawn = begin_canary(&cluster, &candidate);
+    let spared = EDGES[..2].iter().find(|edge| edge.0 != drawn.0).unwrap();
+    let (tried, others) = (join(drawn.3), join(spared.3));
+    let began = std::time::Instant::now();
+    within(
+        Duration::from_secs(150),
+        "it ends, since its viewers stall",
+        || ask(&cluster, "/canary")["status"] == 404,
+    );
+    let why = why_it_ended(&cluster);
+    println!("after {:.0} s: {why}", began.elapsed().as_secs_f64());
+    assert!(why.contains("stalls a viewer-hour"), "{why}");
+    assert!(crowd::ended(tried)["stalls"]["count"].as_u64() > Some(0));
+    for report in before
+        .map(crowd::ended)
+        .iter()
+        .chain([&crowd::ended(others)])
+    {
+        assert_eq!(report["stalls"]["count"], 0, "the others play on");
+    }
     assert_eq!(
-        cluster
-            .node("scheduler")
-            .metric("weir_policy_changes_total", failed),
-        1.0
+        cluster.edge_for(STREAM, &beside(drawn.3, 78)).as_deref(),
+        Some(drawn.0)
     );
 }
 

@@ -1,9 +1,9 @@
 //! The ways of streams between nodes: one copy into each zone through its hub, and what viewers notice when that dies.
 
 use crate::harness::{
-    Cluster, clips, eventually,
+    Cluster, clips, detour, eventually,
     ffmpeg::{self, Running},
-    signal, token,
+    signal, token, within,
 };
 use std::{
     io::{Read, Write},
@@ -173,6 +173,75 @@ fn a_hub_takes_one_copy_for_its_zone_and_its_death_costs_at_most_one_group() {
         );
         let gap = viewer.longest_gap_ms();
         println!("{name}: at most {gap} ms between two pictures");
+        assert!(gap <= GROUP_MS + 40, "a gap of {gap} ms at {name}");
+    }
+}
+
+/// Edges in a row, 500 km from one to the next.
+const ROW: [(&str, (f64, f64)); 4] = [
+    ("a", (50.0, 0.0)),
+    ("b", (50.0, 7.0)),
+    ("c", (50.0, 14.0)),
+    ("d", (50.0, 21.0)),
+];
+
+/// How far the origin is from all of them, one way.
+const FAR: Duration = Duration::from_millis(60);
+
+#[test]
+#[ignore = "takes a minute; run by `make soak`"]
+fn soak_edges_serve_edges_of_a_far_origin_and_play_on_when_such_a_parent_dies() {
+    let mut cluster = Cluster::start(0);
+    let relay = cluster.node("origin").ports["relay"];
+    let way = detour::long(&format!("127.0.0.1:{relay}"), FAR);
+    let (near, far) = (
+        format!("relay_public = \"127.0.0.1:{relay}\""),
+        format!("relay_public = \"127.0.0.1:{}\"", way.port),
+    );
+    cluster.reconfigure("origin", |text| text.replace(&near, &far));
+    for (name, place) in ROW {
+        cluster.add_edge(name, place, "");
+    }
+    let _publisher = ffmpeg::publish(&clips::h264(), &cluster.publish_url("live/show"), &[]);
+    cluster.wait_on_air("live/show");
+    let token = token("play", "live/show");
+    let mut viewers = ROW.map(|(name, _)| (name, Viewer::join(&cluster, name, &token)));
+    for (name, viewer) in &viewers {
+        viewer.goes_on(&format!("the viewer at {name} has joined"));
+    }
+    let of = |name: &str, sent: &str| cluster.node(name).metric(sent, "");
+    let relayed = |name| of(name, "weir_edge_relayed_bytes_total");
+    let all = || ROW.map(|(name, _)| (name, relayed(name)));
+    let mut parents = Vec::new();
+    within(
+        Duration::from_secs(60),
+        "one copy leaves the origin",
+        || {
+            let before = all();
+            let copies = copies(&cluster);
+            let sent = all().into_iter().zip(before);
+            let sent = sent.map(|((name, after), (_, before))| (name, after - before));
+            parents = sent.filter(|(_, bytes)| *bytes > 100_000.0).collect();
+            println!("{copies:.2} copies leave the origin, and these bytes edges: {parents:?}");
+            copies < 1.5 && parents.len() > 1
+        },
+    );
+    // The origin serves one of two parents, and this one the other: a way of three hops.
+    let (middle, _) = parents.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    let middle = *middle;
+    cluster.kill(middle);
+    for (name, viewer) in viewers.iter().filter(|(name, _)| *name != middle) {
+        viewer.goes_on(&format!("the picture at {name} goes on without {middle}"));
+    }
+    for (name, viewer) in &mut viewers {
+        assert!(
+            *name == middle || viewer.is_connected(),
+            "{name} lost its viewer"
+        );
+    }
+    for (name, viewer) in viewers.into_iter().filter(|(name, _)| *name != middle) {
+        let gap = viewer.longest_gap_ms();
+        println!("{name}: at most {gap} ms between two pictures, {middle} dead");
         assert!(gap <= GROUP_MS + 40, "a gap of {gap} ms at {name}");
     }
 }
