@@ -282,6 +282,58 @@ fn parameters_are_searched_and_written_as_a_policy_that_holds() {
 }
 
 #[test]
+fn viewers_are_played_one_by_one_and_alike_on_one_core_and_on_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    small(folder);
+    let text = fs::read_to_string(folder.join("world.toml")).unwrap();
+    let text = text
+        .replace("viewers = 100000.0", "viewers = 2000.0")
+        .replace("minutes = 60.0", "minutes = 12.0")
+        .replace("kill_min = 20.0", "kill_min = 4.0")
+        .replace("drain_min = 40.0", "drain_min = 9.0")
+        .replace("crowd_min = 30.0", "crowd_min = 6.0");
+    fs::write(folder.join("world.toml"), text).unwrap();
+    for (out, threads) in [("one", "1"), ("two", "2")] {
+        let run = [
+            "run",
+            "world.toml",
+            "--engine",
+            "event",
+            "--rules",
+            "B2,B8,weir",
+            "--out",
+            out,
+            "--threads",
+            threads,
+        ];
+        let (done, said, errors) = simulate(folder, &run);
+        assert!(done, "{errors}");
+        assert!(said.contains("viewer by viewer"), "{said}");
+    }
+    let bytes = |out: &str, file: &str| fs::read(folder.join(out).join(file)).unwrap();
+    assert!(bytes("one", "report.json") == bytes("two", "report.json"));
+    let rules = report(folder, "one")["quality"][0]["rules"].clone();
+    let rules = rules.as_array().unwrap();
+    let names: Vec<&str> = rules
+        .iter()
+        .map(|it| it["rule"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["B1", "B2", "B8", "weir"]);
+    for rule in rules {
+        let figures = &rule["figures"];
+        assert!(figures["viewers"].as_u64().unwrap() > 1_500, "{figures}");
+        assert!(
+            figures["start_up_s_p95"].as_f64().unwrap() > 0.05,
+            "{figures}"
+        );
+        assert!(rule["kills"][0]["viewers"].as_u64().unwrap() > 0);
+    }
+    let page = String::from_utf8(bytes("one", "report.html")).unwrap();
+    assert!(page.contains("What viewers go through") && !page.contains("NaN"));
+}
+
+#[test]
 fn what_is_wrong_with_a_world_is_told_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

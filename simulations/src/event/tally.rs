@@ -14,6 +14,8 @@ pub struct Quality {
     pub kills: Vec<Kill>,
     /// By minute.
     pub minutes: Vec<Minute>,
+    /// Minutes of which each value of an edge's line is the mean.
+    pub edge_step_min: usize,
     /// By edge, those that carried most first.
     pub edges: Vec<EdgeLine>,
     /// Share of the watched time up to each round-trip time: milliseconds and share, ascending.
@@ -105,8 +107,8 @@ pub struct Minute {
     pub moved: u64,
     /// Seconds of overload, of all edges.
     pub overload_edge_s: u64,
-    /// Seconds without a picture, told when viewers go or are moved.
-    pub stalled_s: f64,
+    /// What was asked for and could not be sent, Mbit/s in the mean.
+    pub unsent_mbps: f64,
 }
 
 /// An edge over time.
@@ -116,8 +118,8 @@ pub struct EdgeLine {
     pub edge: String,
     /// What it can send, as scaled.
     pub capacity_mbps: f64,
-    /// What it sent in each minute, in the mean.
-    pub minutes_mbps: Vec<f32>,
+    /// What it sent, in means of so many minutes.
+    pub steps_mbps: Vec<f32>,
 }
 
 /// What is counted while it plays.
@@ -187,9 +189,6 @@ impl Tally {
     /// Somebody who plays had no picture.
     pub(super) fn stalled(&mut self, s: f32) {
         self.stalled_s += f64::from(s);
-        if let Some(minute) = self.minutes.last_mut() {
-            minute.stalled_s += f64::from(s);
-        }
     }
 
     pub(super) fn moved(&mut self) {
@@ -222,6 +221,7 @@ impl Tally {
         };
         let mbps = second.sent / 60e6;
         minute.egress_mbps += mbps;
+        minute.unsent_mbps += (second.asked - second.sent) / 60e6;
         minute.overload_edge_s += u64::from(second.overloaded);
         if let Some(last) = self.edges[edge].last_mut() {
             *last += mbps as f32;
@@ -283,7 +283,9 @@ impl Tally {
             max_over_mean: self.uneven / seconds,
             ..figures
         };
+        let edge_step_min = self.minutes.len().div_ceil(STEPS).max(1);
         Quality {
+            edge_step_min,
             figures: self.figures,
             kills: self
                 .kills
@@ -291,7 +293,7 @@ impl Tally {
                 .map(|it| it.told(world, self.begins_s))
                 .collect(),
             minutes: self.minutes,
-            edges: lines(world, self.edges),
+            edges: lines(world, &self.edges, edge_step_min),
             times: shares(&self.times),
         }
     }
@@ -314,28 +316,39 @@ impl Thrown {
     }
 }
 
-fn lines(world: &World, minutes: Vec<Vec<f32>>) -> Vec<EdgeLine> {
-    let line = |(edge, minutes_mbps): (&crate::world::Edge, Vec<f32>)| EdgeLine {
+fn lines(world: &World, minutes: &[Vec<f32>], step_min: usize) -> Vec<EdgeLine> {
+    let mean = |step: &[f32]| step.iter().sum::<f32>() / step.len() as f32;
+    let line = |(edge, minutes): (&crate::world::Edge, &Vec<f32>)| EdgeLine {
         edge: edge.name.clone(),
         capacity_mbps: edge.capacity_mbps,
-        minutes_mbps,
+        steps_mbps: minutes.chunks(step_min).map(mean).collect(),
     };
     let mut lines: Vec<EdgeLine> = world.edges.iter().zip(minutes).map(line).collect();
-    let sum = |line: &EdgeLine| line.minutes_mbps.iter().sum::<f32>();
+    let sum = |line: &EdgeLine| line.steps_mbps.iter().sum::<f32>();
     lines.sort_by(|a, b| sum(b).total_cmp(&sum(a)).then_with(|| a.edge.cmp(&b.edge)));
     lines
 }
 
+/// Where the share has grown by enough for a picture.
 fn shares(times: &[f64]) -> Vec<(f64, f64)> {
     let all: f64 = times.iter().sum();
-    let mut sum = 0.0;
+    let (mut sum, mut told) = (0.0, 0.0);
     let mut shares = Vec::new();
     for (at, ms) in times.iter().enumerate().filter(|(_, ms)| **ms > 0.0) {
         sum += ms;
-        shares.push((at as f64 / 2.0, sum / all));
+        let share = sum / all;
+        if share >= told + FINE || sum >= all {
+            told = share;
+            shares.push((at as f64 / 2.0, share));
+        }
     }
     shares
 }
+
+/// Steps of an edge's line, at most.
+const STEPS: usize = 12;
+/// How finely shares are told.
+const FINE: f64 = 0.005;
 
 /// Half milliseconds up to a second, and hundredths of a second up to a minute: what is more counts
 /// as that.

@@ -115,7 +115,7 @@ fn the_scheduler_loses_nobody_brings_back_who_was_thrown_out_and_empties_what_is
     assert!((3.0..15.0).contains(&again_s), "{again_s}");
     assert_eq!(quality.figures.overload_edge_s, 0);
     // The drained edge keeps players that nobody can move.
-    let lines = quality.edges.iter().map(|line| &line.minutes_mbps);
+    let lines = quality.edges.iter().map(|line| &line.steps_mbps);
     let fell = lines.filter(|line| line[4] > 50.0 && line[7] < 0.4 * line[4]);
     assert_eq!(fell.count(), 1, "{:?}", quality.edges);
     assert!(quality.figures.moved > 50, "{}", quality.figures.moved);

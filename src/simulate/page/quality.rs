@@ -19,15 +19,16 @@ pub fn section(report: &Report) -> String {
         times(first),
         minutes(
             first,
-            ("Seconds without a picture in each minute", STALLED),
-            |it| it.stalled_s
+            ("What edges could not send in each minute", UNSENT),
+            |it| it.unsent_mbps
         ),
         minutes(first, ("Who watches", WATCHING), |it| it.watching),
         edges(first)
     )
 }
 
-const STALLED: &str = "Seconds without a picture, of all viewers, told in the minute in which they left or were moved.";
+const UNSENT: &str =
+    "What viewers asked their edges for and these could not send, Mbit/s: their pictures stop.";
 const WATCHING: &str =
     "Viewers who watch: when an edge dies, some are out until they are in again elsewhere.";
 
@@ -137,13 +138,7 @@ fn minutes(plays: &Plays, (title, says): (&str, &str), of: fn(&Minute) -> f64) -
     let up = marks(0.0, most, short);
     let mut chart = Chart::new((0.0, last), ends(&up));
     chart.rows(&up);
-    let across = marks(0.0, last, |minute| format!("{minute:.0} min"));
-    chart.columns(
-        &across
-            .into_iter()
-            .filter(|it| it.0 <= last)
-            .collect::<Vec<_>>(),
-    );
+    chart.columns(&minutes_across(last));
     for (class, it) in &lines {
         let points = it.quality.minutes.iter().enumerate();
         chart.line(
@@ -162,31 +157,35 @@ fn edges(plays: &Plays) -> String {
     let lines = weir.quality.edges.iter().take(DRAWN);
     format!(
         "<h3>Edges that sent most under the planner</h3><div class=\"figures\">{}</div>",
-        lines.map(edge).collect::<String>()
+        lines
+            .map(|line| edge(line, weir.quality.edge_step_min))
+            .collect::<String>()
     )
 }
 
-fn edge(line: &EdgeLine) -> String {
-    let last = line.minutes_mbps.len().max(2) as f64;
+fn edge(line: &EdgeLine, step_min: usize) -> String {
+    let step = step_min as f64;
+    let last = (line.steps_mbps.len() as f64 * step).max(2.0);
     let up = marks(0.0, line.capacity_mbps.max(1.0), |mbps| short(mbps * 1e6));
     let mut chart = Chart::new((0.0, last), ends(&up));
     chart.rows(&up);
-    let points = line.minutes_mbps.iter().enumerate();
-    chart.line(
-        "median",
-        points.map(|(at, mbps)| (at as f64 + 0.5, f64::from(*mbps))),
-    );
-    chart.line(
-        "full",
-        [(0.0, line.capacity_mbps), (last, line.capacity_mbps)],
-    );
-    let svg = chart.finish(&format!("What {} sent in each minute", line.edge));
-    let says = format!(
-        "{}, {} bit/s at most",
-        escape(&line.edge),
-        short(line.capacity_mbps * 1e6)
-    );
-    figure(svg, &says)
+    chart.columns(&minutes_across(last));
+    let points = line.steps_mbps.iter().enumerate();
+    let points = points.map(|(at, mbps)| ((at as f64 + 0.5) * step, f64::from(*mbps)));
+    chart.line("median", points);
+    let most = line.capacity_mbps;
+    chart.line("full", [(0.0, most), (last, most)]);
+    let svg = chart.finish(&format!("What {} sent over time", line.edge));
+    let most = short(most * 1e6);
+    figure(
+        svg,
+        &format!("{}, {most} bit/s at most", escape(&line.edge)),
+    )
+}
+
+fn minutes_across(last: f64) -> Vec<(f64, String)> {
+    let across = marks(0.0, last, |minute| format!("{minute:.0} min"));
+    across.into_iter().filter(|it| it.0 <= last).collect()
 }
 
 const DRAWN: usize = 6;
