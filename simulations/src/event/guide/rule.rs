@@ -81,8 +81,11 @@ impl Rule {
         if self.kind == Kind::B5 { 0.80 } else { 0.85 }
     }
 
-    /// The edge that the rule picks among those that can be used.
+    /// The edge that the rule picks among those that can be used, if there are any.
     fn pick(&self, usable: &[u16], asker: &Asker) -> Option<usize> {
+        if usable.is_empty() {
+            return None;
+        }
         let least = |at: usize, other: usize| {
             if self.load(usable[other]) < self.load(usable[at]) {
                 other
@@ -100,7 +103,7 @@ impl Rule {
             Kind::B2 => (0..usable.len()).reduce(least),
             Kind::B2p => {
                 let drawn = mix(asker.key ^ u64::from(asker.now_ms));
-                let count = usable.len().max(1) as u64;
+                let count = usable.len() as u64;
                 let carried = |at: usize| {
                     let edge = usize::from(usable[at]);
                     let bps = self.heard_bps[edge] + self.sent_bps[edge];
