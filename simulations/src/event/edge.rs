@@ -205,7 +205,8 @@ impl Edge {
             self.recover();
         }
         self.overloaded = overloaded;
-        if self.alive && self.load() < MUCH_ROOM {
+        let largest = self.classes.last().map_or(0, |class| class.bitrate_bps);
+        if self.alive && self.has_room(largest, MUCH_ROOM) {
             self.room_since_ms.get_or_insert(now_ms);
         } else {
             self.room_since_ms = None;
@@ -251,7 +252,8 @@ impl Edge {
     }
 }
 
-/// Below this share of its capacity an edge plainly has room: what schedulers know late included.
+/// With the largest viewer more below this share of its capacity an edge plainly has room, what
+/// schedulers know late included.
 const MUCH_ROOM: f64 = 0.9;
 
 #[cfg(test)]
