@@ -227,9 +227,8 @@ impl<'a> Play<'a> {
         else {
             return self.wait(now_ms, at, EDGE_AGAIN_MS);
         };
-        let (_, bps) = self.classes[viewer.stream as usize];
         let of = &self.edges[usize::from(edge)];
-        if of.alive && self.admits(of, bps) {
+        if of.alive && self.admits(of) {
             return self.sit_down(now_ms, at, edge);
         }
         let way_ms = self.rtt_ms[usize::from(viewer.region) * self.edges.len() + usize::from(edge)];
@@ -243,8 +242,8 @@ impl<'a> Play<'a> {
         self.plan(now_ms + passes_ms, at, What::Connect);
     }
 
-    fn admits(&self, edge: &Edge, bitrate_bps: u64) -> bool {
-        !self.guide.is_ours() || (!edge.draining && edge.has_room(bitrate_bps, ADMITTED))
+    fn admits(&self, edge: &Edge) -> bool {
+        !self.guide.is_ours() || (!edge.draining && edge.load() < ADMITTED)
     }
 
     /// Somebody plays.
@@ -400,7 +399,7 @@ impl<'a> Play<'a> {
         let wanted = |edge: &&u16| {
             **edge == viewer.edge || {
                 let of = self.edges.get(usize::from(**edge));
-                of.is_some_and(|of| of.alive && self.admits(of, bps))
+                of.is_some_and(|of| of.alive && self.admits(of))
             }
         };
         let to = edges.iter().find(wanted).copied();
