@@ -40,7 +40,7 @@ fn main() {
     let draws = Draws::new(world.time.days(), 1000, 1);
     let case = Case {
         world: &world,
-        tariffs: &prices.tariffs,
+        prices: &prices,
         policies: Arc::new(Policies::default()),
         foresight: Arc::new(expected),
         motion: Motion::of_players(scenario.demand.session_min * 60.0, players.movable()),
@@ -74,7 +74,7 @@ fn viewers(case: &Case<'_>, scenario: &Scenario) {
     let setup = Setup {
         setting: Setting {
             world: case.world,
-            tariffs: case.tariffs,
+            tariffs: &case.prices.tariffs,
             policies: case.policies.clone(),
             foresight: case.foresight.clone(),
         },

@@ -30,11 +30,11 @@ pub enum Command {
     /// Write a commented world to start from.
     Init(Init),
     /// Say what policies would cost and save in a world, beside simpler rules.
-    Run(Run),
+    Run(Box<Run>),
     /// Make one report of the shares that several machines have run.
     Merge(shards::Merge),
     /// Search policy parameters for an objective, and write the policy file.
-    Tune(tune::Tune),
+    Tune(Box<tune::Tune>),
     /// Say what differs between two reports.
     Compare(compare::Compare),
 }
@@ -80,6 +80,10 @@ pub struct Run {
     /// Only a part of the work, so that several machines share it: 0/4 to 3/4 are all four parts; `merge` makes the report.
     #[arg(long, value_name = "I/N")]
     shard: Option<shards::Shard>,
+    /// Also lets B1, B8 and the planner live through so many months made of each world's days; intervals are then of
+    /// these. 20 take twenty times as long.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    months: u64,
     /// A folder for report.html, report.json, timing.json and what is finished already.
     #[arg(long, value_name = "DIR", default_value = "simulation")]
     out: PathBuf,
@@ -207,10 +211,11 @@ fn study(asked: &Run, stop: &work::Stop) -> Result<()> {
         rules: asked.rules(),
         twists: asked.twists(),
         engine: asked.engine,
+        months: asked.months,
         quick: asked.quick,
         seed: asked.seed,
         cores: threads,
-        scenes: work::Scenes::new(&inputs),
+        scenes: work::Scenes::new(&inputs, asked.months),
     };
     let mut jobs = plan.jobs();
     if let Some(shard) = asked.shard {
@@ -290,6 +295,10 @@ impl Run {
             ("--policy", self.policy.as_ref().map(path)),
             ("--seed", Some(self.seed.to_string())),
             ("--seeds", Some(self.seeds.to_string())),
+            (
+                "--months",
+                Some(self.months.to_string()).filter(|_| self.months > 0),
+            ),
         ] {
             words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
         }

@@ -7,6 +7,7 @@
 pub mod billing;
 pub mod cost;
 pub mod goals;
+pub mod homes;
 pub mod levels;
 pub mod paths;
 pub mod relay;

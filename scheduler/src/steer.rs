@@ -25,6 +25,7 @@ use crate::geo::{Located, Unit};
 use crate::market::{Home, Quote};
 use crate::pathway::{Kind, Pathway};
 use crate::plan::cost;
+use crate::plan::homes::AT_HOME;
 use crate::policy::{Named, Policy, Subject};
 use crate::snapshot::{Load, Near, NodeView, Snapshot, mix, uniform};
 
@@ -504,10 +505,6 @@ const RELIEVED: f64 = 0.97;
 /// How the share that stays falls with the load: as its inverse, and somewhat more, because players
 /// of HLS are heard of too late to leave with the others.
 const HASTE: f64 = 1.3;
-
-/// How much cheaper an edge is that has the stream, in units of the edges' mean price: a relayed
-/// copy costs its bit rate once, and a home that follows each wind is none.
-const AT_HOME: f64 = 0.3;
 
 /// How much nearer an edge must be for a running player to go there, in slacks: a move costs a
 /// player's buffer some time, and one slack is what does not matter even to new viewers.

@@ -9,8 +9,11 @@ use std::time::Instant;
 
 use scheduler::plan::billing::bill;
 use scheduler::policy::{Policies, file};
+use simulations::forecast::{Expected, Told, of_region};
 use simulations::policies::nearest::{Geographic, Spill};
-use simulations::policies::weir::{Nothing, Weir};
+use simulations::policies::weir::Foresight;
+use simulations::policies::{Kind, Setting};
+use simulations::relay::Day;
 use simulations::run::{Motion, Rule, run};
 use simulations::world::folder;
 
@@ -26,21 +29,27 @@ fn main() -> anyhow::Result<()> {
     let policies = Arc::new(policies);
     for folder in folder::worlds_at(Path::new(of(0).unwrap_or(".")))? {
         let (world, all) = folder::read(&folder)?;
+        let outlooks = (0..world.regions.len()).map(|region| of_region(&world, region, Told::Ours));
+        let foresight: Arc<dyn Foresight> = Arc::new(Expected::new(&world, outlooks.collect()));
         for prices in all
             .iter()
             .filter(|prices| only.is_empty() || prices.name == only)
         {
             let tariffs = &prices.tariffs;
+            let setting = Setting {
+                world: &world,
+                tariffs,
+                policies: policies.clone(),
+                foresight: foresight.clone(),
+            };
             let mut rules: Vec<Box<dyn Rule>> = vec![
                 Box::new(Spill::nearest(&world, 0.85)),
                 Box::new(Geographic::new(&world)),
+                Kind::B5.rule(&setting),
+                Kind::B6.rule(&setting),
+                Kind::B7.rule(&setting),
                 Box::new(Spill::cheapest(&world, tariffs, 25.0)),
-                Box::new(Weir::new(
-                    &world,
-                    tariffs,
-                    policies.clone(),
-                    Arc::new(Nothing),
-                )),
+                Kind::Weir.rule(&setting),
             ];
             let mut against = None;
             for rule in &mut rules {
@@ -67,8 +76,28 @@ fn main() -> anyhow::Result<()> {
                     100.0 * moved / ran.volume() / minutes,
                     began.elapsed().as_secs_f64(),
                 );
+                relayed(&ran.relayed.days);
             }
         }
     }
     Ok(())
+}
+
+/// What nodes took from nodes, in the mean of the slots that were looked at.
+fn relayed(days: &[Day]) {
+    let mean = |of: fn(&Day) -> f64| {
+        let slots: usize = days.iter().map(|day| day.slots).sum();
+        days.iter().map(of).sum::<f64>() / slots as f64
+    };
+    let served = mean(|day| day.served);
+    println!(
+        "  relayed {:.0} Mbit/s of {served:.0}, long {:.0}, of origins {:.0}, {:.2} hops, {:.1} ms, rtt {:.2} off {:.3}",
+        mean(|day| day.relayed),
+        mean(|day| day.long_haul),
+        mean(|day| day.origin),
+        mean(|day| day.hops) / served,
+        mean(|day| day.way_ms) / served,
+        mean(|day| day.rtt_ms),
+        mean(|day| day.off),
+    );
 }

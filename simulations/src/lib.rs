@@ -12,6 +12,7 @@ pub mod world;
 pub mod forecast;
 pub mod run;
 pub mod event;
+pub mod relay;
 pub mod policies;
 pub mod report;
 pub mod study;

@@ -6,6 +6,7 @@
 pub mod nearest;
 pub mod balance;
 pub mod central;
+pub mod tail;
 pub mod weir;
 pub mod bound;
 
@@ -17,6 +18,7 @@ use scheduler::plan::billing::Tariff;
 use scheduler::policy::Policies;
 
 use crate::forecast::{Expected, Told};
+use crate::relay::{Keep, Style, Ways};
 use crate::run::Rule;
 use crate::world::World;
 use weir::{Foresight, Weir};
@@ -94,7 +96,9 @@ impl Kind {
             Self::B2p => "less loaded of two within the slack",
             Self::B3 => "consistent hashing with bounded loads",
             Self::B4 => "central split by price and distance (like VDN)",
-            Self::B5 => "nearest over a flat two-hop overlay (like LiveNet)",
+            Self::B5 => {
+                "nearest, on to the next at 80 %, over a flat two-hop overlay (like LiveNet)"
+            }
             Self::B6 => "B1, small streams kept together (like AggCast)",
             Self::B7 => "B1 over a three-tier relay",
             Self::B8 => "cheapest within the slack, on to the next at 85 %",
@@ -116,12 +120,16 @@ impl Kind {
             .default_policy()
             .rtt
             .max_extra_vs_nearest_ms;
+        let nearest = |full, ways| {
+            let keep = Keep::Apart;
+            nearest::Spill::nearest(world, full).named(self.as_str(), Style { keep, ways })
+        };
         match self {
             Self::B0 => Box::new(nearest::Geographic::new(world)),
-            Self::B1 | Self::B6 | Self::B7 => {
-                Box::new(nearest::Spill::nearest(world, 0.85).named(self.as_str()))
-            }
-            Self::B5 => Box::new(nearest::Spill::nearest(world, 0.80).named("B5")),
+            Self::B1 => Box::new(nearest(0.85, Ways::Direct)),
+            Self::B5 => Box::new(nearest(0.80, Ways::TwoHops)),
+            Self::B6 => Box::new(tail::Together::new(world, nearest(0.85, Ways::Direct))),
+            Self::B7 => Box::new(nearest(0.85, Ways::Tiers)),
             Self::B8 => Box::new(nearest::Spill::cheapest(world, tariffs, slack_ms)),
             Self::B2 => Box::new(balance::LeastLoaded::new(world, slack_ms)),
             Self::B2p => Box::new(balance::TwoChoices::new(world, slack_ms)),

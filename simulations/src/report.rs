@@ -9,8 +9,10 @@ pub mod draws;
 use scheduler::plan::billing::{BillingModel, Tariff, bill};
 use serde::{Deserialize, Serialize};
 
+use crate::relay::{self, Relayed};
 use crate::run::Ran;
 use crate::world::World;
+use crate::world::prices::Prices;
 use draws::Draws;
 
 /// One rule in one case.
@@ -20,12 +22,22 @@ pub struct Cell {
     pub figures: Figures,
     /// USD of months drawn from its days.
     pub bills: Vec<f64>,
+    /// By how much intervals of months that are lived through again are too narrow.
+    #[serde(default = "one")]
+    pub widening: f64,
     /// By billed day.
     pub days: Vec<Day>,
+    /// GB that nodes took from nodes in months drawn from its days; none without streams.
+    #[serde(default)]
+    pub relays: Vec<f64>,
     /// By edge.
     pub edges: Vec<Edge>,
     /// Share of the traffic up to each round-trip time: milliseconds and share, ascending.
     pub times: Vec<(f64, f64)>,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// What a run comes to.
@@ -58,6 +70,31 @@ pub struct Figures {
     pub moved_per_min: f64,
     /// Share of the traffic for which no edge was alive.
     pub lost: f64,
+    /// What nodes took from nodes; absent where there are no streams.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub relay: Option<Relay>,
+}
+
+/// What nodes took from nodes so that edges had what their viewers watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Relay {
+    /// 1e9 bytes, each hop counted.
+    pub gb: f64,
+    /// How many of them went farther than 1,500 km.
+    pub long_haul_gb: f64,
+    /// How many of them origins sent.
+    pub origin_gb: f64,
+    /// Hops from the origin to the viewers' edges, in the mean of what viewers were sent.
+    pub depth: f64,
+    /// Round-trip milliseconds of these hops together.
+    pub way_ms: f64,
+    /// The mean round-trip time between viewers and edges as streams are kept together.
+    pub rtt_ms_mean: f64,
+    /// The share of the traffic that is kept at other edges than those whose bills it is in.
+    pub off_plan: f64,
+    /// USD that edges' bytes to other nodes cost, where they have a price; no part of the bill.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub usd: Option<f64>,
 }
 
 /// A day of a run.
@@ -93,7 +130,8 @@ pub struct Edge {
 
 impl Cell {
     /// Of a run.
-    pub fn new(world: &World, tariffs: &[Tariff], ran: &Ran, draws: &Draws) -> Self {
+    pub fn new(world: &World, prices: &Prices, ran: &Ran, draws: &Draws) -> Self {
+        let tariffs = &prices.tariffs;
         let samples: Vec<Vec<f32>> = (0..world.edges.len()).map(|at| ran.samples(at)).collect();
         let all = || tariffs.iter().zip(&samples);
         let day = samples
@@ -119,6 +157,7 @@ impl Cell {
         let figures = Figures {
             usd: all().map(|(tariff, samples)| bill(tariff, samples)).sum(),
             usd_by_volume: known.then(volume),
+            relay: relay(world, &prices.relay_usd_per_gb, &ran.relayed),
             ..figures(world, ran)
         };
         let watched_h = figures.egress_gb * 8e6 / kbps(world) / 3600.0;
@@ -128,7 +167,9 @@ impl Cell {
                 ..figures
             },
             bills,
+            widening: world.redraw_widening(),
             days: ran.days.iter().map(|day| self::day(world, day)).collect(),
+            relays: draws.sums(&relay_gb(world, &ran.relayed)),
             edges: (0..samples.len())
                 .map(|at| edge(world, (at, &tariffs[at]), &samples[at]))
                 .collect(),
@@ -169,6 +210,35 @@ fn figures(world: &World, ran: &Ran) -> Figures {
         lost: ratio(sum(|day| day.lost), volume + sum(|day| day.lost)),
         ..Figures::default()
     }
+}
+
+fn relay(world: &World, usd_per_gb: &[f64], relayed: &Relayed) -> Option<Relay> {
+    let sum = |of: fn(&relay::Day) -> f64| -> f64 { relayed.days.iter().map(of).sum() };
+    let slots: usize = relayed.days.iter().map(|day| day.slots).sum();
+    if slots == 0 {
+        return None;
+    }
+    let billed = world.time.billed().len() as f64;
+    let gb = |mbps: f64| gigabytes(world, mbps * billed / slots as f64);
+    let usd = usd_per_gb.iter().zip(&relayed.sent);
+    let usd: f64 = usd.map(|(usd, sent)| usd * gb(*sent)).sum();
+    Some(Relay {
+        gb: gb(sum(|day| day.relayed)),
+        long_haul_gb: gb(sum(|day| day.long_haul)),
+        origin_gb: gb(sum(|day| day.origin)),
+        depth: ratio(sum(|day| day.hops), sum(|day| day.served)),
+        way_ms: ratio(sum(|day| day.way_ms), sum(|day| day.served)),
+        rtt_ms_mean: sum(|day| day.rtt_ms) / slots as f64,
+        off_plan: sum(|day| day.off) / slots as f64,
+        usd: usd_per_gb.iter().any(|usd| *usd > 0.0).then_some(usd),
+    })
+}
+
+/// By day, GB that nodes took from nodes.
+fn relay_gb(world: &World, relayed: &Relayed) -> Vec<f64> {
+    let slots = world.time.day() as f64;
+    let gb = |day: &relay::Day| gigabytes(world, ratio(day.relayed, day.slots as f64) * slots);
+    relayed.days.iter().map(gb).collect()
 }
 
 fn day(world: &World, day: &crate::run::Day) -> Day {
@@ -241,6 +311,16 @@ pub fn saving(rule: &Cell, against: &Cell) -> Saving {
     )
 }
 
+/// What a rule spares of a baseline's relay bytes in the same case; None where there are none.
+pub fn relay_saving(rule: &Cell, against: &Cell) -> Option<Saving> {
+    let (ours, theirs) = rule.figures.relay.zip(against.figures.relay)?;
+    let drawn = rule.relays.iter().zip(&against.relays);
+    Some(interval(
+        1.0 - ratio(ours.gb, theirs.gb),
+        drawn.map(|(gb, of)| 1.0 - ratio(*gb, *of)).collect(),
+    ))
+}
+
 /// By how much more a rule saves than another one, both against the same baseline.
 pub fn lead(rule: &Cell, other: &Cell, against: &Cell) -> Saving {
     let share = |usd: f64, less: f64, of: f64| ratio(less - usd, of);
@@ -266,6 +346,22 @@ pub fn mean(savings: &[f64]) -> Saving {
         mean(&mut savings.iter().copied()),
         (0..draws).map(|_| draw()).collect(),
     )
+}
+
+/// A share with the interval that shares of months that were lived through again leave it
+/// (Student's distribution, by its expansion around the normal one).
+pub fn around(share: f64, months: &[f64], widening: f64) -> Saving {
+    let count = months.len() as f64;
+    let mean = months.iter().sum::<f64>() / count;
+    let squares: f64 = months.iter().map(|it| (it - mean) * (it - mean)).sum();
+    let free = (count - 1.0).max(1.0);
+    let times = 1.96 + 2.37 / free + 2.82 / (free * free);
+    let off = times * widening * libm::sqrt(squares / free);
+    Saving {
+        share,
+        low: share - off,
+        high: share + off,
+    }
 }
 
 fn interval(share: f64, mut drawn: Vec<f64>) -> Saving {
@@ -298,9 +394,13 @@ mod tests {
     fn a_cell_says_what_the_pencil_says() {
         let (world, tariffs) = crate::world::fixture::pencil();
         let draws = Draws::new(world.time.days(), 50, 1);
+        let prices = Prices {
+            tariffs: tariffs.clone(),
+            ..Prices::default()
+        };
         let cell = |rule: &mut dyn crate::run::Rule| {
             let ran = run(&world, rule, Motion::AT_ONCE, &mut |_| true).unwrap();
-            Cell::new(&world, &tariffs, &ran, &draws)
+            Cell::new(&world, &prices, &ran, &draws)
         };
         let b1 = cell(&mut Spill::nearest(&world, 0.85));
         let b0 = cell(&mut Geographic::new(&world));
@@ -320,6 +420,15 @@ mod tests {
         assert!(b1.times.windows(2).all(|pair| pair[0].1 <= pair[1].1));
         let all = b1.times.last().unwrap().1;
         assert!((all - 1.0).abs() < 0.05, "{all}");
+    }
+
+    #[test]
+    fn months_lived_through_again_tell_how_far_a_share_may_be_off() {
+        let found = around(0.3, &[0.28, 0.30, 0.32, 0.30], 1.0);
+        // A deviation of 0.01633 by 3.18, Student's quantile for three degrees of freedom.
+        assert!((found.low - (0.3 - 0.0519)).abs() < 2e-3, "{found:?}");
+        assert!((found.high - (0.3 + 0.0519)).abs() < 2e-3);
+        assert_eq!(around(0.3, &[0.1, 0.1], 1.0).low, 0.3);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod motion;
 pub use motion::Motion;
 pub use tally::{Day, Ran};
 
+use crate::relay::{Laying, Relays, Style};
 use crate::world::World;
 use admit::Doors;
 use motion::Crowd;
@@ -32,6 +33,16 @@ pub trait Rule {
 
     /// The share of its capacity at which an edge sends newcomers on, where edges do so.
     fn full_at(&self) -> Option<f64> {
+        None
+    }
+
+    /// How it brings streams to viewers.
+    fn style(&self) -> Style {
+        Style::default()
+    }
+
+    /// What streams are laid by in a slot that was decided, where it plans them.
+    fn laying<'a>(&'a self, _known: &Known<'a>) -> Option<Laying<'a>> {
         None
     }
 
@@ -75,6 +86,7 @@ pub fn run(
     let mut tally = Tally::new(world);
     let mut crowd = Crowd::new(world, motion);
     let doors = Doors::new(world);
+    let mut relays = Relays::new(world, rule.style());
     let mut target = vec![0.0; world.paths.len()];
     for slot in world.time.billed() {
         let up: Vec<bool> = (0..world.edges.len())
@@ -96,13 +108,20 @@ pub fn run(
         }
         crowd.settle(&flow);
         tally.enter(&known, &flow);
+        if let Some(relays) = relays.as_mut().filter(|it| it.is_due(&known)) {
+            relays.look(&known, rule.laying(&known), &flow.mbps);
+        }
         rule.carried(slot, tally.loads());
         if !tell(slot) {
             return None;
         }
     }
     let barred = (0..world.paths.len()).filter(|at| !rule.may(*at)).count();
-    Some(tally.finish(rule.name(), barred))
+    let relayed = relays.map(Relays::finish).unwrap_or_default();
+    Some(Ran {
+        relayed,
+        ..tally.finish(rule.name(), barred)
+    })
 }
 
 /// Where the traffic of a slot is.

@@ -16,8 +16,7 @@ use crate::report::Cell;
 use crate::report::draws::Draws;
 use crate::run::{Motion, run};
 use crate::tune::Settings;
-use crate::world::scenario::Prices;
-use crate::world::{Edge, World};
+use crate::world::{Edge, World, prices, scenario};
 
 /// What is done to a case, to see what a result hangs on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -220,7 +219,7 @@ impl Twist {
 
 /// The same contract by volume; where no price by volume is known, that of a usual day's shape.
 fn by_volume(tariff: &Tariff) -> Tariff {
-    let usual = tariff.usd_per_mbps_month / Prices::default().gb_per_mbps;
+    let usual = tariff.usd_per_mbps_month / scenario::Prices::default().gb_per_mbps;
     let known = tariff.usd_per_gb > 0.0;
     Tariff {
         model: BillingModel::Volume,
@@ -305,7 +304,7 @@ pub struct Case<'a> {
     /// Where.
     pub world: &'a World,
     /// What its edges cost.
-    pub tariffs: &'a [Tariff],
+    pub prices: &'a prices::Prices,
     /// What the operator asks for.
     pub policies: Arc<Policies>,
     /// What the planner expects.
@@ -321,18 +320,18 @@ impl Case<'_> {
     pub fn cell(&self, kind: Kind, tell: &mut dyn FnMut(usize) -> bool) -> Option<Cell> {
         let setting = Setting {
             world: self.world,
-            tariffs: self.tariffs,
+            tariffs: &self.prices.tariffs,
             policies: self.policies.clone(),
             foresight: self.foresight.clone(),
         };
         let mut rule = kind.rule(&setting);
         let ran = run(self.world, &mut *rule, self.motion, tell)?;
-        Some(Cell::new(self.world, self.tariffs, &ran, self.draws))
+        Some(Cell::new(self.world, self.prices, &ran, self.draws))
     }
 
     /// USD that no policy with this slack can fall below, where that is known.
     pub fn bound(&self) -> Option<f64> {
         let slack_ms = self.policies.default_policy().rtt.max_extra_vs_nearest_ms;
-        bound::usd(self.world, self.tariffs, slack_ms)
+        bound::usd(self.world, &self.prices.tariffs, slack_ms)
     }
 }

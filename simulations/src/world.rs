@@ -4,17 +4,21 @@
 //! value a slot and region. Traffic is in Mbit/s, as contracts count it. Not here: where worlds
 //! come from ([`folder`] and its neighbours), and prices, of which one world may have several.
 
+pub mod audience;
 pub mod folder;
 pub mod generate;
 pub mod own;
 pub mod prices;
+pub mod redraw;
 pub mod scenario;
 
 #[cfg(test)]
 pub(crate) mod fixture;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+use audience::Affinity;
 use scheduler::plan::billing::SLOT_S;
 
 /// A world, complete.
@@ -40,6 +44,11 @@ pub struct World {
     pub events: Vec<Event>,
     /// What is on air, in order of rank.
     pub streams: Vec<Stream>,
+    /// Where streams are watched.
+    pub affinity: Affinity,
+    /// Edges through which their area takes each stream once, by index; none where edges take it
+    /// from whom is nearest.
+    pub hubs: Vec<usize>,
     /// When edges are dead.
     pub outages: Vec<Outage>,
 }
@@ -239,6 +248,19 @@ impl World {
             self.paths.extend(of);
             self.starts.push(self.paths.len() as u32);
         }
+    }
+
+    /// The edge of each area that can send most, the first of equals.
+    pub fn largest_by_area(&self) -> Vec<usize> {
+        let mut largest: BTreeMap<&str, usize> = BTreeMap::new();
+        for (at, edge) in self.edges.iter().enumerate() {
+            let area = self.metros[edge.metro].area.as_str();
+            let best = largest.entry(area).or_insert(at);
+            if edge.capacity_mbps > self.edges[*best].capacity_mbps {
+                *best = at;
+            }
+        }
+        largest.into_values().collect()
     }
 
     /// Whether an edge is alive in a slot.

@@ -18,6 +18,7 @@ pub fn page(report: &Report, done: &[Done]) -> String {
         charts::of_first(report, done),
         all_cases(report),
         quality::section(report),
+        relay(report),
         sensitivity(report),
         super::forecasts::section(&report.forecasts, &report.starting),
         means(report),
@@ -232,6 +233,56 @@ fn all_cases(report: &Report) -> String {
     )
 }
 
+const RELAY_HEAD: &str = "<tr><th>Rule</th><th>Relay, GB</th><th>Spares against B0, %</th><th>against B1, %</th>\
+                          <th>Long haul, GB</th><th>From origins, GB</th><th>Hops</th><th>Way, ms</th>\
+                          <th>Mean RTT above B0, ms</th><th>USD</th></tr>";
+
+/// What nodes took from nodes: bytes apart from the bill.
+fn relay(report: &Report) -> String {
+    let plain = report.cases.iter().filter(|case| case.twist.is_none());
+    let section = |case: &Case| {
+        let b0_ms = rule(case, Kind::B0).and_then(|b0| Some(b0.figures.relay?.rtt_ms_mean));
+        let row = |rule: &Rule| {
+            let it = rule.figures.relay?;
+            let spared = |other: &str| {
+                let saved = rule.relay_saves_against.get(other);
+                saved.map_or("-".to_owned(), percent)
+            };
+            let above = b0_ms.map_or("-".to_owned(), |b0| format!("{:.2}", it.rtt_ms_mean - b0));
+            Some(format!(
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.1}</td>\
+                 <td>{above}</td><td>{}</td></tr>",
+                escape(&rule.rule),
+                short(it.gb),
+                spared("B0"),
+                spared("B1"),
+                short(it.long_haul_gb),
+                short(it.origin_gb),
+                it.depth,
+                it.way_ms,
+                it.usd.map_or("-".to_owned(), |usd| format!("{usd:.0}"))
+            ))
+        };
+        let rows: String = case.rules.iter().filter_map(row).collect();
+        if rows.is_empty() {
+            return rows;
+        }
+        format!(
+            "<h3>{}, prices {}</h3><div class=\"scroll\"><table>{RELAY_HEAD}{rows}</table></div>",
+            escape(&case.world),
+            escape(&case.prices)
+        )
+    };
+    let sections: String = plain.map(section).collect();
+    if sections.is_empty() {
+        return sections;
+    }
+    format!(
+        "<section><h2>What nodes take from nodes</h2><p>An edge takes a stream once for all who watch it there. These \
+         bytes are in no bill above; they have a price of their own where one is given.</p>{sections}</section>"
+    )
+}
+
 fn sensitivity(report: &Report) -> String {
     let twisted: Vec<&Case> = report
         .cases
@@ -246,22 +297,25 @@ fn sensitivity(report: &Report) -> String {
             let saved = rule(case, kind).and_then(|rule| rule.saves_against.get("B1"));
             saved.map_or("-".to_owned(), percent)
         };
+        let relayed = weir(case).and_then(|it| it.relay_saves_against.get("B0"));
         let times = weir(case).map_or((0.0, 0.0), |it| {
             (it.figures.rtt_ms_p95, it.figures.overload_edge_min)
         });
         format!(
-            "<tr><td class=\"left\">{}</td><td>{}</td><td class=\"best\">{}</td><td>{:.1}</td><td>{:.0}</td></tr>",
+            "<tr><td class=\"left\">{}</td><td>{}</td><td class=\"best\">{}</td><td>{:.1}</td><td>{:.0}</td><td>{}</td></tr>",
             escape(case.twist.as_deref().unwrap_or("")),
             cell(Kind::B8),
             cell(Kind::Weir),
             times.0,
-            times.1
+            times.1,
+            relayed.map_or("-".to_owned(), percent)
         )
     };
     format!(
         "<section><h2>What the result hangs on</h2><p>The same world with one thing changed, each against B1 under the \
          same change.</p><div class=\"scroll\"><table><tr><th class=\"left\">Changed</th><th>B8 saves, %</th>\
-         <th>The planner saves, %</th><th>Its RTT p95, ms</th><th>Overload, edge-min</th></tr>{}</table></div></section>",
+         <th>The planner saves, %</th><th>Its RTT p95, ms</th><th>Overload, edge-min</th>\
+         <th>Relay spared against B0, %</th></tr>{}</table></div></section>",
         twisted.iter().map(row).collect::<String>()
     )
 }
@@ -326,6 +380,7 @@ mod tests {
             figures: Figures::default(),
             saves_against: BTreeMap::from([("B1".to_owned(), Default::default())]),
             above_b8: None,
+            relay_saves_against: BTreeMap::new(),
         };
         let report = Report {
             weir: "<v>".to_owned(),

@@ -6,10 +6,11 @@
 use super::forecasts::{self, Started, Told};
 use super::inputs::Inputs;
 use super::work::{Done, Found, Job, Took};
+use crate::plot::short;
 use serde::{Deserialize, Serialize};
 use simulations::event::Quality;
 use simulations::policies::Kind;
-use simulations::report::{Cell, Figures, Saving, lead, mean, saving};
+use simulations::report::{Cell, Figures, Saving, around, lead, mean, relay_saving, saving};
 use simulations::study::Twist;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -94,6 +95,9 @@ pub struct Rule {
     /// By how much more of B1's bill than B8 it saves.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub above_b8: Option<Saving>,
+    /// What it spares of relay bytes, by the name of what it is against; no money.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub relay_saves_against: BTreeMap<String, Saving>,
 }
 
 /// The mean of several worlds.
@@ -112,6 +116,9 @@ pub struct Mean {
     pub above_b8: Option<Saving>,
     /// Minutes of overload, in the mean.
     pub overload_edge_min: f64,
+    /// The mean of what it spares of B0's relay bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub relay_saves_against_b0: Option<Saving>,
 }
 
 /// What took how long; these figures alone differ from run to run.
@@ -135,8 +142,10 @@ impl Timing {
 
 /// The cells of a case, by rule.
 pub fn cells_of<'a>(done: &'a [Done], of: &Job) -> Vec<(Kind, &'a Cell)> {
-    let same =
-        |job: &Job| (job.source, &job.prices, job.twist) == (of.source, &of.prices, of.twist);
+    let same = |job: &Job| {
+        let ids = |job: &Job| (job.source, job.prices.clone(), job.month);
+        ids(job) == ids(of) && job.twist == of.twist
+    };
     let cell = |(job, found): &'a Done| match (job.rule, found) {
         (Some(kind), Found::Cell(cell)) if same(job) => Some((kind, &**cell)),
         _ => None,
@@ -148,7 +157,7 @@ impl Report {
     pub fn new(asked: &super::Run, inputs: &Inputs, done: &[Done]) -> Self {
         let first = |job: &&Job| {
             let told = matches!(job.twist, Twist::Forecast(..));
-            job.rule == Some(Kind::B1) && !job.played && !told
+            job.rule == Some(Kind::B1) && !job.played && !told && job.month == 0
         };
         let cases: Vec<Case> = (done.iter().map(|(job, _)| job))
             .filter(first)
@@ -168,24 +177,70 @@ impl Report {
     }
 }
 
+/// Bills of a month that was lived through again, by rule.
+type Month = BTreeMap<Kind, f64>;
+
+/// The months of a plain case.
+fn months(of: &Job, done: &[Done]) -> Vec<Month> {
+    let mut months: BTreeMap<u64, Month> = BTreeMap::new();
+    for (job, found) in done {
+        let same = (job.source, &job.prices, of.twist) == (of.source, &of.prices, Twist::Plain);
+        if let (true, 1.., Some(kind), Found::Cell(cell)) = (same, job.month, job.rule, found) {
+            months
+                .entry(job.month)
+                .or_default()
+                .insert(kind, cell.figures.usd);
+        }
+    }
+    months.into_values().collect()
+}
+
 fn case(of: &Job, done: &[Done]) -> Case {
     let cells = cells_of(done, of);
     let find = |kind: Kind| cells.iter().find(|it| it.0 == kind).map(|it| it.1);
+    let months = months(of, done);
+    let again = |saving: Saving, share: &dyn Fn(&Month) -> Option<f64>| {
+        let shares: Vec<f64> = months.iter().filter_map(share).collect();
+        let widening = cells.first().map_or(1.0, |(_, cell)| cell.widening);
+        match shares.len() {
+            0..2 => saving,
+            _ => around(saving.share, &shares, widening),
+        }
+    };
     let rule = |(kind, cell): &(Kind, &Cell)| {
-        let against = [Kind::B0, Kind::B1, Kind::B8].into_iter();
-        let against = against.filter(|other| other != kind);
-        let against = against.filter_map(|other| Some((other, find(other)?)));
+        let against = |others: &[Kind]| -> Vec<(Kind, &Cell)> {
+            let others = others.iter().filter(|other| *other != kind);
+            others
+                .filter_map(|other| Some((*other, find(*other)?)))
+                .collect()
+        };
+        let relayed = against(&[Kind::B0, Kind::B1]);
+        let relayed = relayed
+            .into_iter()
+            .filter_map(|(other, of)| Some((other.as_str().to_owned(), relay_saving(cell, of)?)));
         let lead = (find(Kind::B8).zip(find(Kind::B1)))
             .filter(|_| kind.plans())
-            .map(|(b8, b1)| lead(cell, b8, b1));
+            .map(|(b8, b1)| {
+                let share = |it: &Month| {
+                    let (b8, b1) = (it.get(&Kind::B8)?, it.get(&Kind::B1)?);
+                    Some((b8 - it.get(kind)?) / b1)
+                };
+                again(lead(cell, b8, b1), &share)
+            });
         Rule {
             rule: kind.as_str().to_owned(),
             says: kind.says().to_owned(),
             figures: cell.figures,
-            saves_against: against
-                .map(|(other, of)| (other.as_str().to_owned(), saving(cell, of)))
+            saves_against: against(&[Kind::B0, Kind::B1, Kind::B8])
+                .into_iter()
+                .map(|(other, of)| {
+                    let share = |it: &Month| Some(1.0 - it.get(kind)? / it.get(&other)?);
+                    let saving = again(saving(cell, of), &share);
+                    (other.as_str().to_owned(), saving)
+                })
                 .collect(),
             above_b8: lead,
+            relay_saves_against: relayed.collect(),
         }
     };
     let bound = |(job, found): &Done| match found {
@@ -305,6 +360,8 @@ fn means(cases: &[Case]) -> Vec<Mean> {
                 .iter()
                 .filter_map(|it| Some(it.above_b8?.share))
                 .collect();
+            let relay = |it: &Rule| Some(it.relay_saves_against.get("B0")?.share);
+            let relay: Vec<f64> = same.iter().filter_map(|it| relay(it)).collect();
             let minutes = same.iter().map(|it| it.figures.overload_edge_min);
             means.push(Mean {
                 prices: case.prices.clone(),
@@ -313,6 +370,7 @@ fn means(cases: &[Case]) -> Vec<Mean> {
                 saves_against_b1: mean(&saved),
                 above_b8: (!lead.is_empty()).then(|| mean(&lead)),
                 overload_edge_min: minutes.sum::<f64>() / same.len() as f64,
+                relay_saves_against_b0: (!relay.is_empty()).then(|| mean(&relay)),
             });
         }
     }
@@ -340,7 +398,7 @@ impl fmt::Display for Report {
             writeln!(f, "{}, prices {}{twist}", case.world, case.prices)?;
             writeln!(
                 f,
-                "  {:5} {:>14} {:>22} {:>7} {:>7} {:>7} {:>9} {:>8}",
+                "  {:5} {:>14} {:>22} {:>7} {:>7} {:>7} {:>9} {:>8} {:>9}",
                 "rule",
                 "USD",
                 "saves against B1, %",
@@ -348,21 +406,23 @@ impl fmt::Display for Report {
                 "p95",
                 "extra",
                 "overload",
-                "moved"
+                "moved",
+                "relay GB"
             )?;
             for rule in &case.rules {
                 let it = &rule.figures;
                 let saved = rule.saves_against.get("B1").map_or("-".to_owned(), percent);
                 writeln!(
                     f,
-                    "  {:5} {:>14.2} {saved:>22} {:>7.1} {:>7.1} {:>7.2} {:>5.0} min {:>6.2} %",
+                    "  {:5} {:>14.2} {saved:>22} {:>7.1} {:>7.1} {:>7.2} {:>5.0} min {:>6.2} % {:>9}",
                     rule.rule,
                     it.usd,
                     it.rtt_ms_p50,
                     it.rtt_ms_p95,
                     it.extra_rtt_ms,
                     it.overload_edge_min,
-                    100.0 * it.moved_per_min
+                    100.0 * it.moved_per_min,
+                    it.relay.map_or("-".to_owned(), |it| short(it.gb))
                 )?;
             }
             if let Some(usd) = case.o2_bound_usd {

@@ -229,6 +229,7 @@ mod tests {
                 prices: "p95".to_owned(),
                 twist: Twist::Plain,
                 rule: Some(*kind),
+                month: 0,
                 played: false,
             };
             Kind::ALL.iter().map(job).collect::<Vec<_>>()

@@ -149,11 +149,12 @@ pub fn run(asked: &Tune, stop: &Stop) -> Result<()> {
         inputs: &inputs,
         rules: Vec::new(),
         twists: Vec::new(),
+        months: 0,
         quick: asked.quick,
         engine: super::Engine::Fluid,
         seed: asked.seed,
         cores: threads,
-        scenes: Scenes::new(&inputs),
+        scenes: Scenes::new(&inputs, 0),
     };
     let bench = Bench {
         asked,
@@ -239,7 +240,7 @@ impl Bench<'_> {
         self.expect(tries, on);
         let mut search = Search::new(base, knobs, tries);
         // Worlds and forecasts are kept for all tries.
-        let worlds = on.sources.clone().map(|at| self.plan.scene(at));
+        let worlds = on.sources.clone().map(|at| self.plan.scene(at, 0));
         let _worlds = worlds.collect::<Result<Vec<_>>>()?;
         let b1 = self.cells(&[base], Kind::B1, on)?;
         let mut trials = Vec::new();
@@ -284,6 +285,7 @@ impl Bench<'_> {
                     prices: prices.clone(),
                     twist: Twist::Tuned(*settings, part.days),
                     rule: Some(kind),
+                    month: 0,
                     played: false,
                 };
                 jobs.extend(source.prices.iter().map(job));

@@ -18,6 +18,7 @@ use simulations::run::Motion;
 use simulations::study::{Case, Ground, Twist};
 use simulations::warm::{self, Warmth};
 use simulations::world::World;
+use simulations::world::prices::Prices;
 use std::{
     fs,
     path::Path,
@@ -35,6 +36,8 @@ pub struct Plan<'a> {
     /// Beside the plain ones, for the first case.
     pub twists: Vec<Twist>,
     pub engine: Engine,
+    /// Months to make of each plain case's days, in which B1, B8 and the planner live again.
+    pub months: u64,
     pub quick: bool,
     pub seed: u64,
     /// To forecast a world's regions on.
@@ -48,8 +51,10 @@ pub struct Plan<'a> {
 pub struct Scenes(Vec<Mutex<Weak<Scene>>>);
 
 impl Scenes {
-    pub fn new(inputs: &Inputs) -> Self {
-        Self(inputs.sources.iter().map(|_| Mutex::default()).collect())
+    /// Room for the worlds of these inputs, and so many months made of each.
+    pub fn new(inputs: &Inputs, months: u64) -> Self {
+        let count = inputs.sources.len() * (months as usize + 1);
+        Self((0..count).map(|_| Mutex::default()).collect())
     }
 }
 
@@ -76,6 +81,8 @@ pub struct Job {
     pub seeded: bool,
     pub prices: String,
     pub twist: Twist,
+    /// A month made of the world's days by that number; 0 is the world's own.
+    pub month: u64,
     /// None: the bound, or how edges are started.
     pub rule: Option<Kind>,
     /// Whether viewers are played one by one.
@@ -121,6 +128,7 @@ impl Plan<'_> {
                         seeded: source.seeded,
                         prices: prices.clone(),
                         twist: *twist,
+                        month: 0,
                         rule,
                         played: false,
                     };
@@ -142,11 +150,41 @@ impl Plan<'_> {
                         Twist::Forecast(told, _) => {
                             **kind == Kind::Weir || (**kind == Kind::B1 && *told == Told::Nothing)
                         }
-                        _ => matches!(kind, Kind::B1 | Kind::B8 | Kind::Weir),
+                        _ => matches!(kind, Kind::B0 | Kind::B1 | Kind::B8 | Kind::Weir),
                     };
                     jobs.extend(self.rules.iter().filter(some).map(|kind| job(Some(*kind))));
                     let starting = matches!(twist, Twist::Forecast(_, Ground::Starting));
                     jobs.extend((plain && !self.quick || starting).then(|| job(None)));
+                }
+            }
+        }
+        jobs.extend(self.again());
+        jobs
+    }
+
+    /// Those of months that are lived through again.
+    fn again(&self) -> Vec<Job> {
+        let months = match self.engine {
+            Engine::Event => 0,
+            _ => self.months,
+        };
+        let again = [Kind::B1, Kind::B8, Kind::Weir];
+        let mut jobs = Vec::new();
+        for (at, source) in self.inputs.sources.iter().enumerate() {
+            for month in 1..=months {
+                for prices in &source.prices {
+                    let job = |kind: &Kind| Job {
+                        source: at,
+                        world: source.name.clone(),
+                        seeded: source.seeded,
+                        prices: prices.clone(),
+                        twist: Twist::Plain,
+                        month,
+                        played: false,
+                        rule: Some(*kind),
+                    };
+                    let again = again.iter().filter(|kind| self.rules.contains(kind));
+                    jobs.extend(again.map(job));
                 }
             }
         }
@@ -211,7 +249,7 @@ impl Plan<'_> {
             bar.inc(job.weight());
             return Ok(Some((found, 0.0)));
         }
-        let scene = self.scene(job.source)?;
+        let scene = self.scene(job.source, job.month)?;
         *last = Some(scene.clone());
         let began = Instant::now();
         let Some(found) = self.found(job, &scene, (bar, stop))? else {
@@ -225,10 +263,9 @@ impl Plan<'_> {
     }
 
     /// A world that another thread has, or a new one.
-    pub fn scene(&self, source: usize) -> Result<Arc<Scene>> {
-        let mut shared = self.scenes.0[source]
-            .lock()
-            .expect("no thread panics with it");
+    pub fn scene(&self, source: usize, month: u64) -> Result<Arc<Scene>> {
+        let at = source * (self.months as usize + 1) + month as usize;
+        let mut shared = self.scenes.0[at].lock().expect("no thread panics with it");
         if let Some(scene) = shared.upgrade() {
             return Ok(scene);
         }
@@ -236,6 +273,9 @@ impl Plan<'_> {
         if self.quick {
             let time = &mut scene.world.time;
             time.slots = time.slots.min(time.billed_from + QUICK_DAYS * time.day());
+        }
+        if month > 0 {
+            scene.world = scene.world.redrawn(self.seed ^ month << 32);
         }
         let scene = Arc::new(scene);
         *shared = Arc::downgrade(&scene);
@@ -259,11 +299,11 @@ impl Plan<'_> {
             bar.inc(job.weight());
             return Ok(Some(Found::Warmth(warmth)));
         }
-        let tariffs = job.twist.tariffs(world, &prices.tariffs);
+        let prices = &twisted(job.twist, world, prices);
         let draws = Draws::new(world.time.days(), self.draws(), self.seed);
         let case = Case {
             world,
-            tariffs: &tariffs,
+            prices,
             policies: self.inputs.policies(job.twist)?,
             foresight: match job.rule {
                 Some(Kind::Weir) => scene.expected(world, job.twist, self.cores),
@@ -298,7 +338,7 @@ impl Plan<'_> {
         let setup = Setup {
             setting: Setting {
                 world,
-                tariffs: &tariffs,
+                tariffs: &prices.tariffs,
                 policies: case.policies,
                 foresight: case.foresight,
             },
@@ -324,6 +364,7 @@ impl Plan<'_> {
             job.twist.name(),
             job.rule.map(Kind::as_str),
             job.played,
+            job.month,
         );
         let how = (self.quick, self.seed, self.inputs.policy_hash());
         let name = job.name().replace([' ', '/'], "-");
@@ -365,6 +406,14 @@ impl Scene {
     }
 }
 
+/// The prices of a world under a twist.
+fn twisted(twist: Twist, world: &World, prices: &Prices) -> Prices {
+    Prices {
+        tariffs: twist.tariffs(world, &prices.tariffs),
+        ..prices.clone()
+    }
+}
+
 fn motion(source: &Source, twist: Twist) -> Motion {
     let usual = Motion::AT_ONCE;
     let (share, session_s) = source.steerable.unwrap_or((usual.movable, usual.session_s));
@@ -380,8 +429,12 @@ impl Job {
             (None, _) => "O2",
         };
         let played = if self.played { " played" } else { "" };
+        let month = match self.month {
+            0 => String::new(),
+            month => format!(" month-{month}"),
+        };
         format!(
-            "{} {} {} {rule}{played}",
+            "{} {} {} {rule}{played}{month}",
             self.world,
             self.prices,
             self.twist.name()

@@ -11,13 +11,12 @@ use cluster::region::Region;
 use cluster::stream::StreamKey;
 
 use crate::market::Home;
-use crate::plan::cost;
-use crate::plan::paths::{Cold, Ground, Node, Paths, Stream, Terms};
+use crate::plan::homes::{cold, offers, terms};
+use crate::plan::paths::{Ground, Node, Paths, Stream};
 use crate::plan::relay;
-use crate::plan::split::Offer;
 use crate::plan::trade::Planned;
 use crate::plan::view::View;
-use crate::policy::{Policies, Policy, Scope, Subject};
+use crate::policy::{Policy, Subject};
 use crate::snapshot::{NodeView, Snapshot, hash};
 
 /// Viewers of a stream by region, and the edges that carry it.
@@ -127,44 +126,6 @@ fn priced(nodes: &[&NodeView], planned: &Planned, edge_at: &[Option<u32>]) -> Ve
     priced
 }
 
-fn terms(policy: &Policy, tau: f64) -> Terms {
-    Terms {
-        hops: policy.weights.hops,
-        rtt_ms: policy.weights.rtt_ms,
-        deadband: policy.motion.deadband,
-        tau,
-        ..Terms::default()
-    }
-}
-
-/// The plan's ways as offers of nodes, by region.
-fn offers(
-    view: &View,
-    planned: &Planned,
-    edge_at: &[Option<u32>],
-    policies: &Policies,
-) -> (Vec<u32>, Vec<Offer>) {
-    let (mut starts, mut offers) = (vec![0], Vec::new());
-    for (region, demand) in view.demands.iter().enumerate() {
-        let subject = Subject {
-            region: Some(demand.region),
-            ..Subject::default()
-        };
-        let policy = &policies.of(&subject).policy;
-        let nearest_ms = planned.nearest_ms(region);
-        for way in planned.of(region) {
-            if let Some(edge) = edge_at[way.edge as usize] {
-                let quote = &planned.quotes[way.edge as usize];
-                let price = policy.weights.cost * quote.money + quote.scarcity;
-                let cost = cost::network(policy, way.rtt_ms.into(), nearest_ms) + price;
-                offers.push(Offer { edge, cost });
-            }
-        }
-        starts.push(offers.len() as u32);
-    }
-    (starts, offers)
-}
-
 /// Who watches what where.
 fn watched<'a>(view: &View, nodes: &[&'a NodeView]) -> HashMap<&'a StreamKey, Watched> {
     let regions: HashMap<Region, u32> = (0..)
@@ -188,13 +149,4 @@ fn watched<'a>(view: &View, nodes: &[&'a NodeView]) -> HashMap<&'a StreamKey, Wa
         }
     }
     watched
-}
-
-fn cold(policy: &Policy, viewers: &[(u32, f32)]) -> Cold {
-    let all: f32 = viewers.iter().map(|(_, viewers)| viewers).sum();
-    match policy.tail.cold_scope {
-        Scope::Metro if all < policy.tail.cold_below as f32 => Cold::Metro,
-        Scope::Region if all < policy.tail.cold_below as f32 => Cold::Zone,
-        _ => Cold::Off,
-    }
 }

@@ -4,6 +4,7 @@
 
 use super::within;
 use crate::dice::Dice;
+use crate::relay::{Keep, Style};
 use crate::run::{Known, Rule};
 use crate::world::World;
 
@@ -143,6 +144,13 @@ impl Bounded {
 impl Rule for Bounded {
     fn name(&self) -> &str {
         "B3"
+    }
+
+    fn style(&self) -> Style {
+        Style {
+            keep: Keep::ByStream,
+            ..Style::default()
+        }
     }
 
     fn split(&mut self, known: &Known<'_>, shares: &mut [f64]) {

@@ -7,6 +7,7 @@
 use scheduler::plan::billing::Tariff;
 
 use super::within;
+use crate::relay::Style;
 use crate::run::{Known, Rule};
 use crate::world::World;
 
@@ -58,6 +59,7 @@ pub struct Spill {
     paths: Vec<Vec<usize>>,
     /// Part of its capacity up to which an edge is filled.
     full: f64,
+    style: Style,
     room: Vec<f64>,
 }
 
@@ -83,9 +85,13 @@ impl Spill {
         Self::new("B8", world, regions.map(paths).collect())
     }
 
-    /// The same under another name.
-    pub fn named(self, name: &'static str) -> Self {
-        Self { name, ..self }
+    /// The same under another name, with another way of bringing streams to viewers.
+    pub fn named(self, name: &'static str, style: Style) -> Self {
+        Self {
+            name,
+            style,
+            ..self
+        }
     }
 
     fn new(name: &'static str, world: &World, paths: Vec<Vec<usize>>) -> Self {
@@ -100,6 +106,7 @@ impl Spill {
             order,
             paths,
             full: FULL,
+            style: Style::default(),
             room: Vec::new(),
         }
     }
@@ -120,6 +127,10 @@ pub(crate) fn means(world: &World) -> Vec<f64> {
 impl Rule for Spill {
     fn name(&self) -> &str {
         self.name
+    }
+
+    fn style(&self) -> Style {
+        self.style
     }
 
     fn split(&mut self, known: &Known<'_>, shares: &mut [f64]) {

@@ -12,10 +12,12 @@ use cluster::region::Region;
 use scheduler::plan::billing::{Bill, Tariff};
 use scheduler::plan::cost;
 use scheduler::plan::goals::{Goals, PAST_DAYS, Past};
+use scheduler::plan::homes;
 use scheduler::plan::trade::{Planned, trade};
 use scheduler::plan::view::{Demand, Edge, Outlook, Path, View};
 use scheduler::policy::{Policies, Subject};
 
+use crate::relay::{Keep, Laying, Style, Ways};
 use crate::run::{Known, Rule};
 use crate::world::World;
 
@@ -228,6 +230,32 @@ impl Rule for Weir {
 
     fn may(&self, path: usize) -> bool {
         self.may[path]
+    }
+
+    fn style(&self) -> Style {
+        Style {
+            keep: Keep::Planned,
+            ways: Ways::Planned,
+        }
+    }
+
+    fn laying<'a>(&'a self, known: &Known<'a>) -> Option<Laying<'a>> {
+        let planned = self.planned.as_ref()?;
+        let edge_at: Vec<Option<u32>> = self.edges.iter().map(|at| Some(*at as u32)).collect();
+        let (starts, offers) = homes::offers(&self.view, planned, &edge_at, &self.policies);
+        let mut prices = vec![0.0; known.world.edges.len()];
+        for (at, quote) in self.edges.iter().zip(&planned.quotes) {
+            prices[*at] = quote.money + quote.scarcity;
+        }
+        let policy = self.policies.default_policy();
+        Some(Laying {
+            starts,
+            offers,
+            prices,
+            up: known.up,
+            terms: homes::terms(policy, planned.tau),
+            policy,
+        })
     }
 
     fn full_at(&self) -> Option<f64> {

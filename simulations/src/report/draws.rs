@@ -60,6 +60,12 @@ impl Draws {
         }
     }
 
+    /// The sum of days' values in each month.
+    pub fn sums(&self, values: &[f64]) -> Vec<f64> {
+        let days = values.len() as f64;
+        self.means(values).map(|mean| mean * days).collect()
+    }
+
     /// The mean of days' values in each month.
     fn means<'a>(&'a self, values: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
         let mean = move |counts: &Vec<u32>| {

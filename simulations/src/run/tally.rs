@@ -1,6 +1,7 @@
 //! Sans-IO: what a run comes to: loads by edge and slot, times by path, and sums by day.
 
 use super::{Flow, Known};
+use crate::relay::Relayed;
 use crate::world::World;
 
 /// What a rule led to.
@@ -18,6 +19,8 @@ pub struct Ran {
     pub slots_a_bill: usize,
     /// Paths that the rule may not use.
     pub barred: usize,
+    /// What nodes took from nodes; of no day in a world without streams.
+    pub relayed: Relayed,
 }
 
 /// Sums over a day's slots.
@@ -52,12 +55,11 @@ impl Tally {
         let slots = world.time.billed().len();
         Self {
             ran: Ran {
-                rule: String::new(),
                 loads: vec![Vec::with_capacity(slots); world.edges.len()],
                 by_path: vec![0.0; world.paths.len()],
                 days: vec![Day::default(); world.time.days()],
                 slots_a_bill: world.time.slots_a_bill(),
-                barred: 0,
+                ..Ran::default()
             },
             first: world.time.billed_from,
             day: world.time.day(),

@@ -8,6 +8,7 @@ mod shape;
 
 use scheduler::plan::billing::{BillingModel, Tariff};
 
+use super::audience::Affinity;
 use super::prices::Prices;
 use super::scenario::{self, Scenario};
 use super::{Edge, Metro, Path, Point, Region, Stream, Time, World, folder};
@@ -38,6 +39,15 @@ pub fn generate(scenario: &Scenario, matrix: &Matrix, seed: u64) -> (World, Pric
     let paths = paths(scenario, matrix, (seed, &world));
     world.route(paths);
     world.streams = streams(&scenario.streams, seed, &world.metros);
+    world.affinity = Affinity {
+        at_home: scenario.streams.at_home,
+        in_area: scenario.streams.in_area,
+        elsewhere: scenario.streams.elsewhere,
+        of_global: scenario.streams.of_global,
+    };
+    if scenario.relay.hubs {
+        world.hubs = world.largest_by_area();
+    }
     let prices = prices(scenario, seed, &world);
     (world, prices)
 }
@@ -244,8 +254,17 @@ fn prices(scenario: &Scenario, seed: u64, world: &World) -> Prices {
             made
         }
     };
+    let relay = |edge: &Edge| {
+        let row = scenario.price.iter().find(|row| {
+            let glob = scheduler::glob::Glob::parse(&row.node);
+            glob.is_some_and(|it| it.matches(&edge.name))
+        });
+        let own = row.and_then(|row| row.relay_usd_per_gb);
+        own.unwrap_or(scenario.relay.usd_per_gb)
+    };
     Prices {
         name: wish.model.clone(),
+        relay_usd_per_gb: world.edges.iter().map(relay).collect(),
         tariffs: world.edges.iter().map(tariff).collect(),
     }
 }

@@ -5,12 +5,14 @@ use scheduler::plan::billing::{BillingModel, Tariff};
 use crate::table::{Column, Fault, Table};
 
 /// The tariffs of a world's edges, in their order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prices {
     /// What they are called: `P1`.
     pub name: String,
     /// By edge.
     pub tariffs: Vec<Tariff>,
+    /// By edge, USD per 1e9 bytes that it sends to other nodes.
+    pub relay_usd_per_gb: Vec<f64>,
 }
 
 impl Prices {
@@ -23,6 +25,7 @@ impl Prices {
         Self {
             name: format!("{} by volume", self.name),
             tariffs: self.tariffs.iter().map(volume).collect(),
+            ..self.clone()
         }
     }
 }
@@ -31,6 +34,7 @@ impl Prices {
 pub fn read(name: &str, (file, text): (&str, &str), edges: &[&str]) -> Result<Prices, Fault> {
     let table = Table::read(file, text, COLUMNS)?;
     let mut tariffs = vec![None; edges.len()];
+    let mut relay_usd_per_gb = vec![0.0; edges.len()];
     for row in table.rows() {
         let edge = row.name("edge")?;
         let Some(at) = edges.iter().position(|known| *known == edge) else {
@@ -69,6 +73,7 @@ pub fn read(name: &str, (file, text): (&str, &str), edges: &[&str]) -> Result<Pr
             let problem = format!("{needed} is missing");
             return Err(row.fault(problem, "fill it in: this contract is billed by it"));
         }
+        relay_usd_per_gb[at] = usd("relay_usd_per_gb")?.unwrap_or(0.0);
         tariffs[at] = Some(Tariff {
             model,
             usd_per_mbps_month: rate.unwrap_or(0.0),
@@ -89,6 +94,7 @@ pub fn read(name: &str, (file, text): (&str, &str), edges: &[&str]) -> Result<Pr
     Ok(Prices {
         name: name.to_owned(),
         tariffs: priced.collect::<Result<_, _>>()?,
+        relay_usd_per_gb,
     })
 }
 
@@ -101,6 +107,7 @@ const COLUMNS: &[Column] = &[
     Column::optional("commit_gb"),
     Column::optional("overage"),
     Column::optional("port_usd"),
+    Column::optional("relay_usd_per_gb"),
 ];
 
 /// As for `[[price]]`: larger ones are slips of units.

@@ -48,6 +48,9 @@ pub struct Scenario {
     /// What is on air.
     #[serde(default)]
     pub streams: Streams,
+    /// How streams come to edges.
+    #[serde(default)]
+    pub relay: Relay,
     /// Events to be made.
     #[serde(default)]
     pub events: Events,
@@ -250,6 +253,17 @@ table! {
 }
 
 table! {
+    /// `[relay]`.
+    Relay {
+        /// Whether the largest edge of each area is a hub, through which the area takes each stream
+        /// once.
+        hubs: bool = false,
+        /// USD per 1e9 bytes that an edge sends to other nodes, where no `[[price]]` says another.
+        usd_per_gb: f64 = 0.0,
+    }
+}
+
+table! {
     /// `[events]`: chances a day, if not said otherwise.
     Events {
         /// Announced ones in an area.
@@ -419,6 +433,7 @@ mod tests {
         assert_eq!(shipped.rtt, small.rtt);
         assert_eq!(shipped.edges, small.edges);
         assert_eq!(shipped.streams, small.streams);
+        assert_eq!(shipped.relay, small.relay);
         assert_eq!(shipped.events, small.events);
         assert_eq!(shipped.players, small.players);
         assert_eq!(shipped.window, small.window);

@@ -169,6 +169,7 @@ impl Checker<'_> {
             ("streams.in_area", streams.in_area, (0.0, 1e6)),
             ("streams.elsewhere", streams.elsewhere, (1e-6, 1e6)),
             ("streams.of_global", streams.of_global, (1e-6, 1e6)),
+            ("relay.usd_per_gb", it.relay.usd_per_gb, (0.0, 10_000.0)),
             ("events.area", events.area, (0.0, 100.0)),
             ("events.metro", events.metro, (0.0, 100.0)),
             ("events.world", events.world, (0.0, 1000.0)),
