@@ -433,9 +433,11 @@ impl Look<'_> {
         decision.order[..=place].rotate_right(1);
     }
 
-    /// The candidate that the viewer was sent to before, while it is within the slack.
+    /// The candidate that the viewer was sent to before, while it is within the slack; where it
+    /// plays now is no reason to go on there.
     fn kept(&self, decision: &Decision<'_>) -> Option<usize> {
-        let number = self.viewer.kept?;
+        let elsewhere = |it: &u16| self.viewer.playing != Some(*it);
+        let number = self.viewer.kept.filter(elsewhere)?;
         let is_it = |&&at: &&usize| {
             let it = &decision.candidates[at];
             it.rank.tier != FAR && self.snapshot.nodes[it.node].number == number

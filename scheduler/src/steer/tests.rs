@@ -564,6 +564,7 @@ fn few_players_a_minute_move_for_money() {
         let moves = |n: &u64| {
             let player = Viewer {
                 key: mix(*n),
+                kept: Some(2),
                 playing: Some(2),
                 now_s: minute * 60,
                 ..viewer(PARIS)
