@@ -233,9 +233,9 @@ fn all_cases(report: &Report) -> String {
     )
 }
 
-const RELAY_HEAD: &str = "<tr><th>Rule</th><th>Relay, GB</th><th>Spares against B0, %</th><th>against B1, %</th>\
-                          <th>Long haul, GB</th><th>From origins, GB</th><th>Hops</th><th>Way, ms</th>\
-                          <th>Mean RTT above B0, ms</th><th>USD</th></tr>";
+const RELAY_HEAD: &str = "<tr><th>Rule</th><th>Relay, GB</th><th>Spares against B0, %</th>\
+    <th>against B1, %</th><th>Long haul, GB</th><th>From origins, GB</th><th>Hops</th>\
+    <th>Way, ms</th><th>Mean RTT above B0, ms</th><th>USD</th></tr>";
 
 /// What nodes took from nodes: bytes apart from the bill.
 fn relay(report: &Report) -> String {
