@@ -211,9 +211,9 @@ impl Sample {
     }
 
     /// Keeps the [`MAX_WATCHED`] most watched streams and sums up the rest, and so with the
-    /// [`MAX_REGIONS`] of most viewers; of the policies' streams it keeps the [`MAX_BY_POLICY`] most
-    /// watched, so that viewers of the others count as sent by none; of the streams taken in it keeps those longest on air,
-    /// because one that was listed should not vanish.
+    /// [`MAX_REGIONS`] of most viewers; of the policies' streams it keeps the [`MAX_BY_POLICY`]
+    /// most watched, so that viewers of the others count as sent by none; of the streams taken in
+    /// it keeps those longest on air, because one that was listed should not vanish.
     pub fn trim(&mut self) {
         if self.viewers.len() > MAX_WATCHED {
             self.viewers

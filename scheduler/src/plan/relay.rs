@@ -180,7 +180,7 @@ pub(crate) fn nodes(views: &[&NodeView]) -> Vec<Node> {
     };
     let is_placed = |view: &NodeView| view.node().place != Place::default();
     let near = |a: &NodeView, b: &NodeView| a.unit.km_to(b.unit) <= METRO_KM;
-    // A metro is numbered by its first node; who knows of no place is alone.
+    // A metro is numbered by the first node that is near; who knows of no place is alone.
     let metro = |view: &NodeView, at: u32| {
         let mut first = (0..at).zip(views).filter(|_| is_placed(view));
         let first = first.find(|(_, other)| is_placed(other) && near(view, other));
