@@ -298,24 +298,11 @@ const REMEMBERED_DAYS: usize = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Matrix;
-    use crate::world::{generate, scenario};
-
-    /// A place with an evening that trebles, announced six hours before.
-    fn world() -> World {
-        let text = "version = 1\n[time]\ndays = 2\nhistory_days = 3\n[events]\narea = 0\nmetro = 0\n\
-                    world = 0\ncrowd_metro = 0\ncrowd_area = 0\nregion_outage = 0\n\
-                    [[event]]\nday = 1\nhour = 12.0\nminutes = 120\n\
-                    multiplier = 3.0\nannounced_h = 6\n\
-                    [[metro]]\nname = \"a\"\narea = \"x\"\nlat = 1\nlon = 2\nutc_offset_h = 0\nmillion = 1\n\
-                    [[network]]\nname = \"n\"\naccess_ms = 5\n";
-        let scenario = scenario::parse("small", text).unwrap();
-        generate::generate(&scenario, &Matrix::default(), 1).0
-    }
+    use crate::world::fixture;
 
     #[test]
     fn expectations_follow_the_day_and_what_is_announced_and_know_no_future() {
-        let mut world = world();
+        let mut world = fixture::announced(2);
         let outlooks = of_region(&world, 0, Told::Ours);
         assert_eq!(outlooks.len(), 2 * 288);
         let first = world.time.billed_from;
@@ -346,7 +333,7 @@ mod tests {
 
     #[test]
     fn who_knows_is_right_and_who_is_told_nothing_expects_no_change() {
-        let world = world();
+        let world = fixture::announced(2);
         let perfect = of_region(&world, 0, Told::Perfect);
         let first = world.time.billed_from;
         for (nth, outlook) in perfect.iter().enumerate() {

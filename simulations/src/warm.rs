@@ -141,19 +141,11 @@ const NODES: f64 = 10.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Matrix;
-    use crate::world::{generate, scenario};
+    use crate::world::fixture;
 
     #[test]
     fn who_knows_what_comes_starts_nodes_in_time() {
-        let text = "version = 1\n[time]\ndays = 3\nhistory_days = 3\n[events]\narea = 0\nmetro = 0\n\
-                    world = 0\ncrowd_metro = 0\ncrowd_area = 0\nregion_outage = 0\n\
-                    [[event]]\nday = 1\nhour = 12.0\nminutes = 120\n\
-                    multiplier = 3.0\nannounced_h = 6\n\
-                    [[metro]]\nname = \"a\"\narea = \"x\"\nlat = 1\nlon = 2\nutc_offset_h = 0\nmillion = 1\n\
-                    [[network]]\nname = \"n\"\naccess_ms = 5\n";
-        let scenario = scenario::parse("small", text).unwrap();
-        let (world, _) = generate::generate(&scenario, &Matrix::default(), 1);
+        let world = fixture::announced(3);
         let of = |told| warmth(&world, &Policy::default(), told);
         let (perfect, ours, nothing) = (of(Told::Perfect), of(Told::Ours), of(Told::Nothing));
         assert_eq!(perfect.short_min, 0.0, "{perfect:?}");

@@ -2,7 +2,21 @@
 
 use scheduler::plan::billing::Tariff;
 
-use super::{Edge, Metro, Path, Point, Region, Stream, Time, World};
+use super::{Edge, Metro, Path, Point, Region, Stream, Time, World, generate, scenario};
+use crate::network::Matrix;
+
+/// A place whose second day has two hours of three times the demand, announced six hours before.
+pub(crate) fn announced(days: u32) -> World {
+    let text = format!(
+        "version = 1\n[time]\ndays = {days}\nhistory_days = 3\n[events]\narea = 0\nmetro = 0\n\
+         world = 0\ncrowd_metro = 0\ncrowd_area = 0\nregion_outage = 0\n\
+         [[event]]\nday = 1\nhour = 12.0\nminutes = 120\nmultiplier = 3.0\nannounced_h = 6\n\
+         [[metro]]\nname = \"a\"\narea = \"x\"\nlat = 1\nlon = 2\nutc_offset_h = 0\nmillion = 1\n\
+         [[network]]\nname = \"n\"\naccess_ms = 5\n"
+    );
+    let scenario = scenario::parse("small", &text).expect("the scenario is sound");
+    generate::generate(&scenario, &Matrix::default(), 1).0
+}
 
 /// Two regions of one metro, two edges, one slot of history and four that are billed: small
 /// enough to follow with a pencil.
