@@ -121,8 +121,8 @@ async fn requests_are_answered_as_promised() {
             format!("/live/x.flv?token={good}&resume=1.2"),
             400,
         ),
-        // No parent is configured, so nobody has it.
-        (Method::GET, format!("/live/x.flv?token={good}"), 404),
+        // Nobody is known who could have it.
+        (Method::GET, format!("/live/x.flv?token={good}"), 504),
     ];
     for (method, path, expected) in rows {
         let response = edge.ask(method.clone(), &path).await;

@@ -21,6 +21,9 @@ pub struct Market {
     pub tau: f64,
     /// What an edge costs, by the number of its node.
     pub quotes: HashMap<u16, Quote>,
+    /// What a bit that a node sends to other nodes costs, in units of the edges' mean price, by its
+    /// number, where that is more than [`LEAST_RELAY`](crate::plan::billing::LEAST_RELAY).
+    pub relays: HashMap<u16, f64>,
     /// The edges that are near a region, nearest first.
     pub reaches: HashMap<Region, Arc<[Reach]>>,
     /// Where streams are at home; elsewhere they would have to be fetched first.
@@ -33,6 +36,7 @@ impl Default for Market {
             made_ms: 0,
             tau: TAU,
             quotes: HashMap::new(),
+            relays: HashMap::new(),
             reaches: HashMap::new(),
             homes: HashMap::new(),
         }

@@ -12,6 +12,7 @@ mod goals;
 mod homes;
 mod survey;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +31,12 @@ use crate::history::History;
 use crate::market::{Market, Quote, Reach};
 use crate::plan::goals::{Goals, Shortage};
 use crate::plan::paths::Paths;
-use crate::plan::trade::{Planned, trade};
+use crate::plan::trade::{self, Planned, trade};
 use crate::plan::view::View;
 use crate::policy::Policies;
 use crate::policy::shelf::Shelf;
 use crate::price::Prices;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NodeView, Snapshot};
 use accounts::Accounts;
 
 pub use accounts::Account;
@@ -218,6 +219,7 @@ impl Planner {
         let same = same_edges(&before.view, &view);
         let planned = trade(&view, &snapshot.policies, same.then_some(&*before.planned));
         let mut market = market(&view, &planned, &numbers, now_ms);
+        market.relays = relays(&snapshot, &self.prices.load(), trade::unit_usd(&view));
         market.homes = homes::homes(&mut kept.paths, &snapshot, (&view, &planned));
         self.collector
             .order(|registry, _| registry.trade(Arc::new(market)));
@@ -279,6 +281,19 @@ fn same_edges(a: &View, b: &View) -> bool {
     !a.edges.is_empty() && ours.map(|edge| &edge.id).eq(theirs.map(|edge| &edge.id))
 }
 
+/// What nodes' bits to other nodes cost in that unit, where they have a price.
+fn relays(snapshot: &Snapshot, prices: &Prices, unit_usd: f64) -> HashMap<u16, f64> {
+    let tariff = |view: &NodeView| prices.of(view.node().id.as_str()).tariff;
+    let tariffs = snapshot
+        .nodes
+        .iter()
+        .map(|view| (view.number, tariff(view)));
+    let priced = tariffs.filter(|(_, tariff)| tariff.relay_usd_per_gb > 0.0);
+    priced
+        .map(|(number, tariff)| (number, tariff.relay_cost(unit_usd)))
+        .collect()
+}
+
 /// What steering goes by, from a plan; `numbers` are those of the view's edges.
 pub fn market(view: &View, planned: &Planned, numbers: &[u16], made_ms: u64) -> Market {
     let quotes = planned.quotes.iter().zip(&view.edges).zip(numbers);
@@ -302,6 +317,7 @@ pub fn market(view: &View, planned: &Planned, numbers: &[u16], made_ms: u64) -> 
         made_ms,
         tau: planned.tau,
         quotes: quotes.collect(),
+        relays: HashMap::new(),
         reaches: reaches.collect(),
         homes: Default::default(),
     }

@@ -44,7 +44,8 @@ pub struct Row {
     /// USD a month for the port, whatever flows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port_usd: Option<f64>,
-    /// USD per 1e9 bytes that this node sends to other nodes; 0 when left out.
+    /// USD per 1e9 bytes that this node sends to other nodes; 0 when left out. Streams take other
+    /// ways where that costs less; it is in no bill of the plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay_usd_per_gb: Option<f64>,
 }
@@ -56,13 +57,11 @@ pub struct Quote<'a> {
     pub tariff: Tariff,
     /// Where it stands, when the row says so.
     pub metro: Option<&'a str>,
-    /// USD per 1e9 bytes to other nodes.
-    pub relay_usd_per_gb: f64,
 }
 
 /// All rows, checked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Prices(Vec<(Glob, Option<String>, Tariff, f64)>);
+pub struct Prices(Vec<(Glob, Option<String>, Tariff)>);
 
 impl Prices {
     /// The rows in their order, when each makes sense and can count.
@@ -80,7 +79,7 @@ impl Prices {
                     name()
                 )
             })?;
-            let hidden = |(before, ..): &(Glob, Option<String>, Tariff, f64)| {
+            let hidden = |(before, ..): &(Glob, Option<String>, Tariff)| {
                 before == &glob
                     || (glob.is_literal() && before.matches(glob.as_str()))
                     || before.as_str() == "*"
@@ -94,8 +93,7 @@ impl Prices {
                 );
             }
             let tariff = row.tariff().with_context(name)?;
-            let relay = row.relay_usd_per_gb.unwrap_or(0.0);
-            prices.0.push((glob, row.metro.clone(), tariff, relay));
+            prices.0.push((glob, row.metro.clone(), tariff));
         }
         Ok(prices)
     }
@@ -105,17 +103,15 @@ impl Prices {
         self.named(node).unwrap_or(Quote {
             tariff: Tariff::default(),
             metro: None,
-            relay_usd_per_gb: 0.0,
         })
     }
 
     /// Of the first row that matches.
     pub fn named(&self, node: &str) -> Option<Quote<'_>> {
-        let (_, metro, tariff, relay) = self.0.iter().find(|(glob, ..)| glob.matches(node))?;
+        let (_, metro, tariff) = self.0.iter().find(|(glob, ..)| glob.matches(node))?;
         Some(Quote {
             tariff: *tariff,
             metro: metro.as_deref(),
-            relay_usd_per_gb: *relay,
         })
     }
 }
@@ -186,6 +182,7 @@ impl Row {
             commit_gb: self.commit_gb.unwrap_or(0.0),
             overage: self.overage.unwrap_or(1.0),
             port_usd: self.port_usd.unwrap_or(0.0),
+            relay_usd_per_gb: self.relay_usd_per_gb.unwrap_or(0.0),
         })
     }
 }
@@ -244,7 +241,7 @@ mod tests {
             let found = (quote.tariff.model, quote.tariff.marginal_usd(), quote.metro);
             assert_eq!(found, (model, usd, metro), "{node}");
         }
-        assert_eq!(prices.of("cloud-a").relay_usd_per_gb, 0.01);
+        assert_eq!(prices.of("cloud-a").tariff.relay_usd_per_gb, 0.01);
         assert_eq!(Prices::default().of("x").tariff, Tariff::default());
     }
 

@@ -19,6 +19,7 @@ use crate::geo::{Point, Unit};
 use crate::market::{Home, Market, Quote, Reach};
 use crate::paths::{Links, Ways};
 use crate::pathway::Pathway;
+use crate::plan::billing::LEAST_RELAY;
 use crate::plan::rungs::Shedding;
 use crate::policy::{Named, Policies};
 use crate::usage::Usage;
@@ -114,6 +115,8 @@ pub struct NodeView {
     pub links: Arc<Links>,
     /// What it costs and is planned to carry, where a plan that counts knows it.
     pub quote: Option<Quote>,
+    /// What a bit that it sends to other nodes costs, in units of the edges' mean price.
+    pub relay_cost: f64,
     /// What it is when it is none of our edges but somebody else's.
     pub pathway: Option<Arc<Pathway>>,
 }
@@ -179,14 +182,15 @@ impl Sent {
     }
 
     /// Whether it was sent more than it should have been, by as much as counts when it carries so
-    /// much: in every order of requests each edge then has its share within that.
-    fn is_ahead(&self, carried_bps: u64) -> bool {
+    /// much of what it may: in every order of requests each edge then has its share within that.
+    fn is_ahead(&self, carried_bps: u64, most_bps: u64) -> bool {
         let Count {
             viewers,
             egress_bps,
         } = self.count();
         let usual_bps = egress_bps / viewers.max(1);
-        let slack = (AHEAD_VIEWERS * usual_bps).max(carried_bps / AHEAD_PART);
+        let few_bps = (AHEAD_VIEWERS * usual_bps).min(most_bps / AHEAD_PART);
+        let slack = few_bps.max(usual_bps).max(carried_bps / AHEAD_PART);
         egress_bps > self.owed_bps.load(Ordering::Relaxed) + slack
     }
 
@@ -199,7 +203,8 @@ impl Sent {
     }
 }
 
-/// How many viewers an edge may be ahead of its share: the few of a small stream stay together.
+/// How many viewers an edge may be ahead of its share, so that the few of a small stream stay
+/// together, while they are a small part of what it may send.
 const AHEAD_VIEWERS: u64 = 8;
 
 /// Or what part of its load: a large stream's come in crowds.
@@ -250,6 +255,8 @@ impl Snapshot {
             self.market = market.clone();
             for view in &mut self.nodes {
                 view.quote = market.quotes.get(&view.number).copied();
+                let relay_cost = market.relays.get(&view.number).copied();
+                view.relay_cost = relay_cost.unwrap_or(LEAST_RELAY);
                 knows_all &= !view.is_edge || view.health != Health::Up || view.quote.is_some();
             }
         }
@@ -321,6 +328,7 @@ impl NodeView {
             ways: Arc::default(),
             links: Arc::new(links),
             quote: None,
+            relay_cost: LEAST_RELAY,
             pathway: None,
             sample,
         }
@@ -354,7 +362,11 @@ impl NodeView {
 
     /// Whether it was sent clearly more than its share already.
     pub fn is_ahead(&self) -> bool {
-        self.sent.is_ahead(self.carried_bps())
+        let most_bps = match self.capacity.egress_bps {
+            0 => u64::MAX,
+            limited => limited,
+        };
+        self.sent.is_ahead(self.carried_bps(), most_bps)
     }
 
     /// What it sends now, to everyone sent there since the sample too, in bits per second.
@@ -432,7 +444,7 @@ const NOMINAL_VIEWERS: u64 = 10_000;
 const NOMINAL_EGRESS_BPS: f32 = 10e9;
 
 /// Until an origin has measured a stream, and for audio: a viewer always weighs something.
-const LEAST_BITRATE_BPS: u64 = 100_000;
+pub(crate) const LEAST_BITRATE_BPS: u64 = 100_000;
 
 #[cfg(test)]
 pub(crate) mod fixture;

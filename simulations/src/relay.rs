@@ -66,6 +66,8 @@ pub struct Laying<'a> {
     pub offers: Vec<Offer>,
     /// By edge of the world, what a bit there costs.
     pub prices: Vec<f64>,
+    /// By edge of the world, what a bit to another node costs.
+    pub relays: Vec<f64>,
     /// By edge of the world, whether it is alive.
     pub up: &'a [bool],
     /// What weighs how much.
@@ -164,7 +166,9 @@ impl Relays {
         day.off += placed.off;
         let trees = &mut self.trees;
         let sent = &mut self.relayed.sent;
-        let ways = self.net.ways((self.style.ways, known.up), carried, trees);
+        let relays = laying.map(|it| it.relays).unwrap_or_default();
+        let on = (self.style.ways, known.up, &*relays);
+        let ways = self.net.ways(on, carried, trees);
         for ((stream, carried), ways) in known.world.streams.iter().zip(carried).zip(ways) {
             let mbps = stream.bitrate_kbps / 1000.0;
             self.net

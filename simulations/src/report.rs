@@ -157,7 +157,7 @@ impl Cell {
         let figures = Figures {
             usd: all().map(|(tariff, samples)| bill(tariff, samples)).sum(),
             usd_by_volume: known.then(volume),
-            relay: relay(world, &prices.relay_usd_per_gb, &ran.relayed),
+            relay: relay(world, tariffs, &ran.relayed),
             ..figures(world, ran)
         };
         let watched_h = figures.egress_gb * 8e6 / kbps(world) / 3600.0;
@@ -212,7 +212,7 @@ fn figures(world: &World, ran: &Ran) -> Figures {
     }
 }
 
-fn relay(world: &World, usd_per_gb: &[f64], relayed: &Relayed) -> Option<Relay> {
+fn relay(world: &World, tariffs: &[Tariff], relayed: &Relayed) -> Option<Relay> {
     let sum = |of: fn(&relay::Day) -> f64| -> f64 { relayed.days.iter().map(of).sum() };
     let slots: usize = relayed.days.iter().map(|day| day.slots).sum();
     if slots == 0 {
@@ -220,8 +220,8 @@ fn relay(world: &World, usd_per_gb: &[f64], relayed: &Relayed) -> Option<Relay> 
     }
     let billed = world.time.billed().len() as f64;
     let gb = |mbps: f64| gigabytes(world, mbps * billed / slots as f64);
-    let usd = usd_per_gb.iter().zip(&relayed.sent);
-    let usd: f64 = usd.map(|(usd, sent)| usd * gb(*sent)).sum();
+    let sent = tariffs.iter().zip(&relayed.sent);
+    let usd: f64 = sent.map(|(it, sent)| it.relay_usd_per_gb * gb(*sent)).sum();
     Some(Relay {
         gb: gb(sum(|day| day.relayed)),
         long_haul_gb: gb(sum(|day| day.long_haul)),
@@ -230,7 +230,10 @@ fn relay(world: &World, usd_per_gb: &[f64], relayed: &Relayed) -> Option<Relay> 
         way_ms: ratio(sum(|day| day.way_ms), sum(|day| day.served)),
         rtt_ms_mean: sum(|day| day.rtt_ms) / slots as f64,
         off_plan: sum(|day| day.off) / slots as f64,
-        usd: usd_per_gb.iter().any(|usd| *usd > 0.0).then_some(usd),
+        usd: tariffs
+            .iter()
+            .any(|it| it.relay_usd_per_gb > 0.0)
+            .then_some(usd),
     })
 }
 

@@ -134,7 +134,8 @@ fn nodes(world: &World, most_mbps: f64) -> String {
 
 fn prices(world: &World) -> String {
     let mut text =
-        "edge,usd_per_mbps_month,usd_per_gb,model,commit_mbps,commit_gb,overage,port_usd\n"
+        "edge,usd_per_mbps_month,usd_per_gb,model,commit_mbps,commit_gb,overage,port_usd,\
+         relay_usd_per_gb\n"
             .to_owned();
     for edge in &world.edges {
         let it = &edge.tariff;
@@ -146,14 +147,15 @@ fn prices(world: &World) -> String {
         };
         let _ = writeln!(
             text,
-            "{},{},{},{model},{},{},{},{}",
+            "{},{},{},{model},{},{},{},{},{}",
             edge.id,
             it.usd_per_mbps_month,
             it.usd_per_gb,
             it.commit_mbps,
             it.commit_gb,
             it.overage,
-            it.port_usd
+            it.port_usd,
+            it.relay_usd_per_gb
         );
     }
     text

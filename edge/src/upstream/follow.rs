@@ -309,7 +309,7 @@ impl Entry {
 }
 
 /// What a round comes to in which nobody had the stream: that it is nowhere is only certain when
-/// everybody said so.
+/// somebody was asked and everybody said so.
 fn common(failures: Vec<Failure>) -> Failure {
     let worse = |failure, next| match next {
         Failure::NotFound => failure,
@@ -318,7 +318,7 @@ fn common(failures: Vec<Failure>) -> Failure {
     failures
         .into_iter()
         .reduce(worse)
-        .unwrap_or(Failure::NotFound)
+        .unwrap_or(Failure::Unreachable)
 }
 
 /// One more in a gauge, until dropped.

@@ -1,7 +1,8 @@
 //! Which nodes to ask for a stream, and the one connection to each of them.
 //!
 //! The plan's parents come first, then the configured ones, then origins that the plan knows: a stream may be
-//! younger than the plan. A connection is made once for all who need it, and closed when nobody does.
+//! younger than the plan. The stream's own origin is asked in the end even when the plan takes it for dead: it may be
+//! only the scheduler that does not hear of it. A connection is made once for all who need it, and closed when nobody does.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -37,11 +38,13 @@ pub(super) fn candidates(
     let origins = up
         .map(|state| &state.node)
         .filter(|node| node.role == Role::Origin);
+    let own = plan.stream(stream).and_then(|it| plan.node(&it.origin));
+    let own = own.map(|state| &state.node);
     let relays = |node: &cluster::node::Node| node.relay.clone();
     let all = planned
         .filter_map(relays)
         .chain(configured.iter().cloned())
-        .chain(origins.filter_map(relays));
+        .chain(origins.chain(own).filter_map(relays));
     let mut unique = Vec::new();
     for address in all {
         if !unique.contains(&address) && unique.len() < MAX_CANDIDATES {
@@ -301,10 +304,15 @@ mod tests {
     }
 
     fn check(name: &str, here: &str, parents: &[&str], configured: &[&str], expected: &[&str]) {
+        let expected: Vec<_> = expected.iter().map(|name| format!("{name}:7002")).collect();
+        assert_eq!(found("o1", here, parents, configured), expected, "{name}");
+    }
+
+    fn found(origin: &str, here: &str, parents: &[&str], configured: &[&str]) -> Vec<String> {
         let key = StreamKey::parse("live/x").unwrap();
         let stream = StreamPlan {
             key: key.clone(),
-            origin: id("o1"),
+            origin: id(origin),
             parents: parents.iter().map(|parent| id(parent)).collect(),
             routes: Vec::new(),
             rungs: Vec::new(),
@@ -322,9 +330,7 @@ mod tests {
             .iter()
             .map(|parent| (*parent).to_owned())
             .collect();
-        let found = candidates(&plan, &key, &id(here), &configured);
-        let expected: Vec<_> = expected.iter().map(|name| format!("{name}:7002")).collect();
-        assert_eq!(found, expected, "{name}");
+        candidates(&plan, &key, &id(here), &configured)
     }
 
     #[test]
@@ -364,6 +370,14 @@ mod tests {
             &["o1"],
             &["o1:7002", "o1:7002"],
             &["o1", "o2"],
+        );
+    }
+
+    #[test]
+    fn the_streams_own_origin_is_asked_even_when_it_is_taken_for_dead() {
+        assert_eq!(
+            found("o3", "e1", &["e2"], &[]),
+            ["e2:7002", "o1:7002", "o2:7002", "o3:7002"]
         );
     }
 

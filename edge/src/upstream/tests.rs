@@ -15,6 +15,10 @@ struct Node {
 }
 
 fn node(name: &str, parent: SocketAddr, linger: Duration) -> Node {
+    node_below(name, vec![parent.to_string()], linger)
+}
+
+fn node_below(name: &str, parents: Vec<String>, linger: Duration) -> Node {
     let (metrics, endpoint) = (Metrics::default(), endpoint(name, 0).unwrap());
     let plan = watch::Sender::default();
     let upstream = Upstream::new(Setup {
@@ -22,7 +26,7 @@ fn node(name: &str, parent: SocketAddr, linger: Duration) -> Node {
         endpoint: endpoint.clone(),
         cache: Cache::new(64 << 20),
         plan: plan.subscribe(),
-        parents: vec![parent.to_string()],
+        parents,
         linger,
         metrics: metrics.clone(),
         drain: Drain::new(),
@@ -119,6 +123,22 @@ async fn a_stream_that_is_not_there_is_soon_said_to_be_missing() {
         .unwrap_err();
     assert_eq!(failure, Failure::NotFound);
     until("forgotten", || edge.upstream.0.streams.lock().is_empty()).await;
+}
+
+#[tokio::test]
+async fn who_comes_before_anybody_is_known_who_could_have_the_stream_waits_for_a_plan() {
+    let mut feed = Feed::new();
+    feed.group();
+    let origin = Origin::start(&feed);
+    let edge = node_below("edge", Vec::new(), Duration::from_secs(1));
+    let key = key("live/x");
+    let joining = edge.upstream.join(&key, &[]);
+    let told = async {
+        until("asked for", || !edge.upstream.0.streams.lock().is_empty()).await;
+        edge.plan.send_replace(from(&[origin.address], 1));
+    };
+    let (joined, ()) = futures_util::future::join(joining, told).await;
+    assert_eq!(*joined.unwrap().hops, ["origin".to_owned()]);
 }
 
 #[tokio::test]

@@ -94,6 +94,38 @@ pub(super) fn subject_of(id: &str) -> Option<Subject> {
 }
 
 #[cfg(test)]
+impl Outlook {
+    /// That of one region whose steps are minutes: its viewers now, and so many steps ahead the
+    /// median and the quantiles.
+    pub(crate) fn of_region(
+        name: &str,
+        now: f64,
+        (ahead, median, quantiles): (usize, f64, [f64; 3]),
+    ) -> Self {
+        let lane = Lane {
+            ahead,
+            median,
+            quantiles,
+            holds: true,
+            weights: Default::default(),
+        };
+        let expected = Expected {
+            kind: Kind::Region,
+            step: 0,
+            now,
+            lanes: vec![lane],
+            drifts: 0,
+            drifted: None,
+        };
+        Self {
+            step_s: 60,
+            series: Arc::new([(format!("region/{name}/demand"), Arc::new(expected))].into()),
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

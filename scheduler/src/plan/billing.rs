@@ -18,6 +18,9 @@ const FREE_ONE_IN: usize = 20;
 /// GB that 1 Mbit/s carries in 30 days.
 pub(crate) const GB_PER_MBPS_MONTH: f64 = 324.0;
 
+/// What a bit to another node costs where nothing is to be paid, in units of the edges' mean price.
+pub const LEAST_RELAY: f64 = 1.0;
+
 /// What a contract counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -50,6 +53,9 @@ pub struct Tariff {
     pub overage: f64,
     /// A period's fee, whatever flows.
     pub port_usd: f64,
+    /// USD per 1e9 bytes to other nodes, which no bill of what viewers are sent counts.
+    #[serde(default)]
+    pub relay_usd_per_gb: f64,
 }
 
 impl Default for Tariff {
@@ -63,6 +69,7 @@ impl Default for Tariff {
             commit_gb: 0.0,
             overage: 1.0,
             port_usd: 0.0,
+            relay_usd_per_gb: 0.0,
         }
     }
 }
@@ -75,6 +82,12 @@ impl Tariff {
             BillingModel::Volume => self.usd_per_gb * GB_PER_MBPS_MONTH * self.overage,
             BillingModel::Flat => 0.0,
         }
+    }
+
+    /// The cost of a bit to another node, in units of that many USD per Mbit/s and month: a copy
+    /// costs something wherever it is free.
+    pub fn relay_cost(&self, unit_usd: f64) -> f64 {
+        LEAST_RELAY + self.relay_usd_per_gb * GB_PER_MBPS_MONTH / unit_usd
     }
 
     /// USD a month for a load that never changes.

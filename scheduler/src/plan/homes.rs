@@ -10,6 +10,7 @@ use super::split::Offer;
 use super::trade::Planned;
 use super::view::View;
 use crate::policy::{Policies, Policy, Scope, Subject};
+use crate::snapshot::LEAST_BITRATE_BPS;
 
 /// How much cheaper an edge is that has the stream, in units of the edges' mean price: a relayed
 /// copy costs its bit rate once, and a home that follows each wind is none.
@@ -54,6 +55,24 @@ pub fn offers(
     (starts, offers)
 }
 
+/// Fewer viewers of a stream of that bit rate than this are no reason for a second edge: as few as
+/// the policy says, and no more than an edge of that capacity hardly feels.
+pub fn together(policy: &Policy, bitrate_bps: f64, capacity_bps: f64) -> f64 {
+    let unfelt = HARDLY_FELT * capacity_bps / bitrate_bps.max(LEAST_BITRATE_BPS as f64);
+    f64::from(policy.tail.consolidate_below_viewers).min(unfelt.max(1.0))
+}
+
+/// What an edge can send that is as large as most, of all edges' capacities.
+pub fn usual_bps(capacities_bps: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<f64> = capacities_bps.collect();
+    all.sort_unstable_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(f64::INFINITY)
+}
+
+/// The share of an edge that one group of viewers may be who come and go together: half of what
+/// plans leave free.
+const HARDLY_FELT: f64 = 0.04;
+
 /// How a stream with these viewers by region is kept together.
 pub fn cold(policy: &Policy, viewers: &[(u32, f32)]) -> Cold {
     let all: f32 = viewers.iter().map(|(_, viewers)| viewers).sum();
@@ -61,5 +80,28 @@ pub fn cold(policy: &Policy, viewers: &[(u32, f32)]) -> Cold {
         Scope::Metro if all < policy.tail.cold_below as f32 => Cold::Metro,
         Scope::Region if all < policy.tail.cold_below as f32 => Cold::Zone,
         _ => Cold::Off,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_few_stay_together_that_an_edge_hardly_feels_them() {
+        let policy = Policy::default();
+        for (bitrate_bps, capacity_bps, viewers) in [
+            (2e6, 10e9, 40.0),
+            (2e6, f64::INFINITY, 40.0),
+            (2e6, 1e9, 20.0),
+            (200e3, 10e6, 2.0),
+            (8e6, 10e6, 1.0),
+            (0.0, 10e6, 4.0),
+        ] {
+            let together = together(&policy, bitrate_bps, capacity_bps);
+            assert_eq!(together, viewers, "{bitrate_bps} of {capacity_bps}");
+        }
+        assert_eq!(usual_bps([1.0, 9.0, 2.0].into_iter()), 2.0);
+        assert_eq!(usual_bps(std::iter::empty()), f64::INFINITY);
     }
 }

@@ -159,7 +159,7 @@ fn watched<'a>(views: &[&'a NodeView]) -> HashMap<&'a StreamKey, (Vec<u32>, f32)
     watched
 }
 
-/// The nodes as their samples describe them, without a price.
+/// The nodes as their samples describe them, with what relays cost but no price of viewers.
 pub(crate) fn nodes(views: &[&NodeView]) -> Vec<Node> {
     let hubs: Vec<(u32, &Described)> = (0..)
         .zip(views)
@@ -202,7 +202,7 @@ pub(crate) fn nodes(views: &[&NodeView]) -> Vec<Node> {
                 seed: view.seed,
                 weight: view.weight().into(),
                 price: 0.0,
-                relay: 1.0,
+                relay: view.relay_cost,
                 zone: zone(node, at),
                 metro: metro(view, at),
                 hub: node.hub,
@@ -272,10 +272,23 @@ mod tests {
 
     /// Edges by parents, as told for `live/x`.
     fn laid(samples: Vec<cluster::sample::Sample>) -> Vec<(Vec<String>, Vec<String>)> {
-        let views: Vec<NodeView> = (1..)
+        laid_by(samples, "", 0.0)
+    }
+
+    /// The same where one node's bits to others cost that much.
+    fn laid_by(
+        samples: Vec<cluster::sample::Sample>,
+        dear: &str,
+        relay_cost: f64,
+    ) -> Vec<(Vec<String>, Vec<String>)> {
+        let mut views: Vec<NodeView> = (1..)
             .zip(samples)
             .map(|(at, sample)| view(at, sample))
             .collect();
+        let priced = views.iter_mut().find(|it| it.node().id.as_str() == dear);
+        if let Some(view) = priced {
+            view.relay_cost = relay_cost;
+        }
         let views: Vec<&NodeView> = views.iter().collect();
         let record = stream("live/x", "origin");
         let mut relays = Relays::default();
@@ -306,7 +319,8 @@ mod tests {
             watching("e2", FRANKFURT, 1),
         ];
         let one = |edge: &str, parent: &str| (vec![edge.to_owned()], vec![parent.to_owned()]);
-        assert_eq!(laid(near), [one("e2", "e1")]);
+        assert_eq!(laid(near.clone()), [one("e2", "e1")]);
+        assert!(laid_by(near, "e1", 9.0).is_empty(), "its bits are dear");
         let apart = vec![
             origin(),
             watching("e1", PARIS, 1),

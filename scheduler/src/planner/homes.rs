@@ -4,25 +4,25 @@
 //! should. Samples tell viewers by stream and by region, not by both: at each edge a stream's are
 //! taken to be from where the edge's viewers are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use cluster::region::Region;
 use cluster::stream::StreamKey;
 
 use crate::market::Home;
-use crate::plan::homes::{cold, offers, terms};
+use crate::plan::homes::{cold, offers, terms, together, usual_bps};
 use crate::plan::paths::{Ground, Node, Paths, Stream};
 use crate::plan::relay;
 use crate::plan::trade::Planned;
 use crate::plan::view::View;
-use crate::policy::{Policy, Subject};
+use crate::policy::Subject;
 use crate::snapshot::{NodeView, Snapshot, hash};
 
-/// Viewers of a stream by region, and the edges that carry it.
+/// Viewers of a stream by region, ascending, and the edges that carry it.
 #[derive(Default)]
 struct Watched {
-    regions: HashMap<u32, f32>,
+    viewers: Vec<(u32, f32)>,
     carriers: Vec<u32>,
 }
 
@@ -47,27 +47,29 @@ pub fn homes(
     let priced = priced(&nodes, planned, &edge_at);
     let policies = &*snapshot.policies;
     let (starts, offers) = offers(view, planned, &edge_at, policies);
+    let usual_bps = usual_bps(view.edges.iter().map(|edge| edge.capacity_bps));
     let watched = watched(view, &nodes);
-    let mut keys: Vec<_> = watched.keys().copied().collect();
-    keys.sort_unstable();
-    let asked: Vec<Asked<'_>> = keys
-        .iter()
-        .filter_map(|key| {
-            let record = snapshot.stream(key.as_str())?;
-            let origin = *at.get(record.origin.as_str())?;
-            let Watched { regions, carriers } = &watched[*key];
-            let mut viewers: Vec<(u32, f32)> = regions.iter().map(|(r, v)| (*r, *v)).collect();
-            viewers.sort_unstable_by_key(|(region, _)| *region);
-            let subject = Subject {
-                stream: Some(*key),
-                stream_labels: snapshot.labels(key),
-                ..Subject::default()
-            };
-            let policy = policies.of(&subject).policy.clone();
-            Some((*key, origin, viewers, carriers, policy))
-        })
-        .collect();
-    let streams: Vec<Stream<'_>> = asked.iter().map(stream).collect();
+    let asked = watched.iter().filter_map(|(key, watched)| {
+        let record = snapshot.stream(key.as_str())?;
+        let subject = Subject {
+            stream: Some(*key),
+            stream_labels: snapshot.labels(key),
+            ..Subject::default()
+        };
+        let policy = &policies.of(&subject).policy;
+        let stream = Stream {
+            seed: hash(key.as_str().as_bytes()),
+            origin: *at.get(record.origin.as_str())?,
+            viewers: &watched.viewers,
+            carriers: &watched.carriers,
+            allowed: None,
+            replicas: policy.placement.min_replicas,
+            consolidate_below: together(policy, record.bitrate_bps as f64, usual_bps),
+            cold: cold(policy, &watched.viewers),
+        };
+        Some((*key, stream))
+    });
+    let (keys, streams): (Vec<&StreamKey>, Vec<Stream<'_>>) = asked.unzip();
     let rtt_ms = relay::round_trips(&nodes);
     let ground = Ground {
         nodes: &priced,
@@ -87,32 +89,8 @@ pub fn homes(
         let buckets = laid.buckets;
         Arc::new(Home { open, buckets })
     };
-    let homes = asked.iter().zip(&laid);
-    homes
-        .map(|((key, ..), laid)| ((*key).clone(), home(laid)))
-        .collect()
-}
-
-/// A stream, its origin, its viewers by region, who carries it, and the policy that holds for it.
-type Asked<'a> = (
-    &'a StreamKey,
-    u32,
-    Vec<(u32, f32)>,
-    &'a Vec<u32>,
-    Arc<Policy>,
-);
-
-fn stream<'a>((key, origin, viewers, carriers, policy): &'a Asked<'_>) -> Stream<'a> {
-    Stream {
-        seed: hash(key.as_str().as_bytes()),
-        origin: *origin,
-        viewers,
-        carriers,
-        allowed: None,
-        replicas: policy.placement.min_replicas,
-        consolidate_below: policy.tail.consolidate_below_viewers.into(),
-        cold: cold(policy, viewers),
-    }
+    let homes = keys.into_iter().zip(&laid);
+    homes.map(|(key, laid)| (key.clone(), home(laid))).collect()
 }
 
 /// The nodes with the plan's prices; `edge_at` says which of them the plan's edges are.
@@ -126,27 +104,40 @@ fn priced(nodes: &[&NodeView], planned: &Planned, edge_at: &[Option<u32>]) -> Ve
     priced
 }
 
-/// Who watches what where.
-fn watched<'a>(view: &View, nodes: &[&'a NodeView]) -> HashMap<&'a StreamKey, Watched> {
+/// Who watches what where, and with them who is expected to come.
+fn watched<'a>(view: &View, nodes: &[&'a NodeView]) -> BTreeMap<&'a StreamKey, Watched> {
     let regions: HashMap<Region, u32> = (0..)
         .zip(&view.demands)
         .map(|(at, demand)| (demand.region, at))
         .collect();
-    let mut watched: HashMap<&StreamKey, Watched> = HashMap::new();
+    let mut watched: BTreeMap<&StreamKey, Watched> = BTreeMap::new();
     for (at, node) in (0..).zip(nodes).filter(|(_, node)| node.is_edge) {
         let from = node.sample.regions.iter();
         let from: Vec<(u32, f32)> = from
             .filter_map(|load| Some((*regions.get(&load.region)?, load.viewers as f32)))
+            .filter(|(_, viewers)| *viewers > 0.0)
             .collect();
         let all: f32 = from.iter().map(|(_, viewers)| viewers).sum();
         for stream in node.sample.viewers.iter().filter(|it| it.viewers > 0) {
             let of = watched.entry(&stream.key).or_default();
             of.carriers.push(at);
-            for (region, viewers) in from.iter().filter(|(_, viewers)| *viewers > 0.0) {
-                let part = stream.viewers as f32 * viewers / all;
-                *of.regions.entry(*region).or_default() += part;
-            }
+            let part = |&(region, viewers): &(u32, f32)| {
+                let growth = view.demands[region as usize].outlook.median.max(1.0);
+                (
+                    region,
+                    growth as f32 * stream.viewers as f32 * viewers / all,
+                )
+            };
+            of.viewers.extend(from.iter().map(part));
         }
+    }
+    for of in watched.values_mut() {
+        of.viewers.sort_unstable_by_key(|(region, _)| *region);
+        of.viewers.dedup_by(|more, of| {
+            let same = more.0 == of.0;
+            of.1 += if same { more.1 } else { 0.0 };
+            same
+        });
     }
     watched
 }

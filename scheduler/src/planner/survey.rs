@@ -88,7 +88,7 @@ impl Survey<'_> {
             Demand {
                 region: *region,
                 now_bps: (asked.viewers + asked.waiting) * each_bps,
-                outlook: self.expected(region),
+                outlook: self.expected(region, asked.viewers + asked.waiting),
                 paths: paths(*region, self.geo.centre(*region).unit(), nodes),
             }
         };
@@ -116,8 +116,9 @@ impl Survey<'_> {
         asked
     }
 
-    /// How a region's demand is expected to change until a plan has had its effect.
-    fn expected(&self, region: &Region) -> view::Outlook {
+    /// How a region's demand is expected to change until a plan has had its effect; of those who
+    /// were expected, who is there already is not expected again.
+    fn expected(&self, region: &Region, there: f64) -> view::Outlook {
         let steady = view::Outlook {
             risk: if self.outlook.is_surging(region) {
                 crate::forecast::SURGE_RISK.into()
@@ -132,9 +133,10 @@ impl Survey<'_> {
         let Some(lane) = self.outlook.demand(region, HORIZON_S) else {
             return steady;
         };
+        let come = there.clamp(now, lane.median.max(now));
         view::Outlook {
             risk: steady.risk,
-            ..view::Outlook::of(now, lane.median, lane.quantiles)
+            ..view::Outlook::of(come, lane.median, lane.quantiles)
         }
     }
 }

@@ -28,10 +28,18 @@ fn world() -> Snapshot {
 }
 
 fn survey<T>(world: &Snapshot, look: impl FnOnce(&survey::Survey<'_>) -> T) -> T {
+    expecting(&Outlook::default(), world, look)
+}
+
+fn expecting<T>(
+    outlook: &Outlook,
+    world: &Snapshot,
+    look: impl FnOnce(&survey::Survey<'_>) -> T,
+) -> T {
     let geo = Geo::load(geo::Config::default(), &Place::default()).unwrap();
     look(&survey::Survey {
         snapshot: world,
-        outlook: &Outlook::default(),
+        outlook,
         geo: &geo,
         prices: &Prices::default(),
         waiting: &Default::default(),
@@ -49,6 +57,28 @@ fn demand_is_those_who_watch_and_those_who_wait_at_any_edge() {
     assert_eq!(demand.now_bps, 195e6);
     let nearest: Vec<usize> = demand.paths.iter().map(|path| path.edge).collect();
     assert_eq!(nearest, [1, 0, 2]);
+}
+
+#[test]
+fn who_came_since_the_forecast_was_made_is_not_expected_again() {
+    // 50 watch and 15 wait.
+    for (now, median, factor) in [
+        (65.0, 130.0, 2.0),
+        (13.0, 130.0, 2.0),
+        (13.0, 26.0, 1.0),
+        (100.0, 50.0, 0.5),
+    ] {
+        let outlook = Outlook::of_region("FR", now, (5, median, [2.0 * median; 3]));
+        let (view, ..) = expecting(&outlook, &world(), |survey| {
+            survey.view(&Accounts::default(), 0)
+        });
+        let said = view.demands[0].outlook;
+        assert_eq!(
+            (said.median, said.quantiles),
+            (factor, [2.0 * factor; 3]),
+            "{median} where there were {now}"
+        );
+    }
 }
 
 #[test]
@@ -89,6 +119,21 @@ fn steering_goes_by_what_was_planned() {
 }
 
 #[test]
+fn what_nodes_pay_for_bits_to_other_nodes_is_known_to_who_lays_streams() {
+    let mut world = world();
+    let row = "node = \"fra\"\nusd_per_mbps_month = 1\nrelay_usd_per_gb = 0.01";
+    let row = toml::from_str(row).unwrap();
+    let relays = relays(&world, &Prices::new(&[row]).unwrap(), 2.0);
+    assert_eq!(relays, [(7, 1.0 + 0.01 * 324.0 / 2.0)].into());
+    let (view, numbers, _) = survey(&world, |survey| survey.view(&Accounts::default(), 0));
+    let planned = trade(&view, &world.policies, None);
+    let market = market(&view, &planned, &numbers, 1_000);
+    world.follow(&Arc::new(Market { relays, ..market }), 2_000);
+    let costs: Vec<f64> = world.nodes.iter().map(|view| view.relay_cost).collect();
+    assert_eq!(costs, [2.62, 1.0, 1.0]);
+}
+
+#[test]
 fn a_small_stream_is_at_home_at_one_edge_of_a_place_and_a_large_one_where_it_is_watched() {
     let key = |text: &str| cluster::stream::StreamKey::parse(text).unwrap();
     let mut samples: Vec<_> = ["a", "b", "c"]
@@ -101,12 +146,12 @@ fn a_small_stream_is_at_home_at_one_edge_of_a_place_and_a_large_one_where_it_is_
             joins: 0,
             leaves: 0,
         };
-        sample.viewers = vec![watched("live/small", 2), watched("live/x", 300)];
+        sample.viewers = vec![watched("live/small", 3), watched("live/x", 300)];
         sample.node.place.name = "Paris".to_owned();
         sample.regions = vec![RegionLoad {
             region: Region::parse("FR").unwrap(),
-            viewers: 302,
-            egress_bps: 302_000_000,
+            viewers: 303,
+            egress_bps: 303_000_000,
             ..RegionLoad::default()
         }];
     }
@@ -121,6 +166,16 @@ fn a_small_stream_is_at_home_at_one_edge_of_a_place_and_a_large_one_where_it_is_
     assert_eq!(homes[&key("live/small")].buckets, 1);
     assert!(homes[&key("live/x")].buckets > 10, "{homes:?}");
     assert!(homes[&key("live/x")].open.len() >= homes[&key("live/small")].open.len());
+
+    let coming = Outlook::of_region("FR", 909.0, (5, 90_900.0, [90_900.0; 3]));
+    let (view, ..) = expecting(&coming, &world, |survey| {
+        survey.view(&Accounts::default(), 0)
+    });
+    let homes = homes::homes(&mut Paths::default(), &world, (&view, &planned));
+    assert!(
+        homes[&key("live/small")].buckets > 1,
+        "it is laid for who is coming: {homes:?}"
+    );
 }
 
 fn view_of_new() -> crate::snapshot::NodeView {

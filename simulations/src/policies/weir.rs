@@ -13,7 +13,7 @@ use scheduler::plan::billing::{Bill, Tariff};
 use scheduler::plan::cost;
 use scheduler::plan::goals::{Goals, PAST_DAYS, Past};
 use scheduler::plan::homes;
-use scheduler::plan::trade::{Planned, trade};
+use scheduler::plan::trade::{self, Planned, trade};
 use scheduler::plan::view::{Demand, Edge, Outlook, Path, View};
 use scheduler::policy::{Policies, Subject};
 
@@ -247,11 +247,14 @@ impl Rule for Weir {
         for (at, quote) in self.edges.iter().zip(&planned.quotes) {
             prices[*at] = quote.money + quote.scarcity;
         }
+        let unit_usd = trade::unit_usd(&self.view);
+        let relays = self.tariffs.iter().map(|it| it.relay_cost(unit_usd));
         let policy = self.policies.default_policy();
         Some(Laying {
             starts,
             offers,
             prices,
+            relays: relays.collect(),
             up: known.up,
             terms: homes::terms(policy, planned.tau),
             policy,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use scheduler::plan::homes::{AT_HOME, cold};
+use scheduler::plan::homes::{AT_HOME, cold, together, usual_bps};
 use scheduler::plan::paths::{Ground, Laid, Node, Paths, Stream};
 use scheduler::plan::split::Offer;
 use scheduler::snapshot::mix;
@@ -164,7 +164,7 @@ impl Places<'_> {
         for (node, price) in nodes.iter_mut().zip(&laying.prices) {
             node.price = *price;
         }
-        net.note(laying.up, &mut nodes);
+        net.note(laying.up, &laying.relays, &mut nodes);
         let ground = Ground {
             nodes: &nodes,
             rtt_ms: &net.rtt_ms,
@@ -172,6 +172,8 @@ impl Places<'_> {
             offers: &laying.offers,
         };
         let streams = viewers.iter().enumerate();
+        let usual_bps = usual_bps(self.world.edges.iter().map(|it| it.capacity_mbps * 1e6));
+        let bitrate_bps = |at: usize| self.world.streams[at].bitrate_kbps * 1e3;
         let streams = streams.map(|(at, viewers)| Stream {
             seed: net.streams[at],
             origin: net.origin(self.world.streams[at].home),
@@ -179,7 +181,7 @@ impl Places<'_> {
             carriers: &[],
             allowed: None,
             replicas: laying.policy.placement.min_replicas,
-            consolidate_below: laying.policy.tail.consolidate_below_viewers.into(),
+            consolidate_below: together(laying.policy, bitrate_bps(at), usual_bps),
             cold: cold(laying.policy, viewers),
         });
         let streams: Vec<Stream<'_>> = streams.collect();

@@ -4,6 +4,7 @@
 //! scheduler takes for a distance, [`scheduler::plan::cost::between_nodes_ms`].
 
 use cluster::plan::Health;
+use scheduler::plan::billing::LEAST_RELAY;
 use scheduler::plan::cost;
 use scheduler::plan::paths::{Ground, Node, Paths, Stream, Terms};
 use scheduler::snapshot::hash;
@@ -51,7 +52,7 @@ impl Net {
                 seed: hash(name.as_bytes()) ^ u64::from(!is_edge),
                 weight: world.edges.get(at).map_or(1.0, |edge| edge.capacity_mbps),
                 price: 0.0,
-                relay: 1.0,
+                relay: LEAST_RELAY,
                 // An origin is in no edge's zone: its hubs are for others than itself.
                 zone: if is_edge { first(areas[at]) } else { at as u32 },
                 metro: *metro as u32,
@@ -102,23 +103,26 @@ impl Net {
         self.rtt_ms[from as usize * self.nodes.len() + to as usize]
     }
 
-    /// Notes which edges are alive.
-    pub(super) fn note(&self, up: &[bool], nodes: &mut [Node]) {
+    /// Notes which edges are alive, and what their bits to other nodes cost.
+    pub(super) fn note(&self, up: &[bool], relays: &[f64], nodes: &mut [Node]) {
         for (node, up) in nodes.iter_mut().zip(up) {
             node.health = if *up { Health::Up } else { Health::Down };
+        }
+        for (node, relay) in nodes.iter_mut().zip(relays) {
+            node.relay = *relay;
         }
     }
 
     /// The ways of all streams to those who carry them.
     pub(super) fn ways(
         &self,
-        (kind, up): (Ways, &[bool]),
+        (kind, up, relays): (Ways, &[bool], &[f64]),
         carried: &[Carried],
         paths: &mut Paths,
     ) -> Vec<Vec<Way>> {
         let streams = self.homes.iter().zip(carried);
         match kind {
-            Ways::Planned => self.planned(up, carried, paths),
+            Ways::Planned => self.planned((up, relays), carried, paths),
             Ways::Direct => streams.map(|(home, of)| self.direct(*home, of)).collect(),
             Ways::TwoHops => streams.map(|(home, of)| self.two_hops(*home, of)).collect(),
             Ways::Tiers => streams
@@ -177,9 +181,14 @@ impl Net {
     }
 
     /// As the scheduler lays them for the edges that carry them.
-    fn planned(&self, up: &[bool], carried: &[Carried], paths: &mut Paths) -> Vec<Vec<Way>> {
+    fn planned(
+        &self,
+        (up, relays): (&[bool], &[f64]),
+        carried: &[Carried],
+        paths: &mut Paths,
+    ) -> Vec<Vec<Way>> {
         let mut nodes = self.nodes.clone();
-        self.note(up, &mut nodes);
+        self.note(up, relays, &mut nodes);
         let ground = Ground {
             nodes: &nodes,
             rtt_ms: &self.rtt_ms,

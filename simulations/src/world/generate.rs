@@ -243,28 +243,20 @@ fn prices(scenario: &Scenario, seed: u64, world: &World) -> Prices {
             usd_per_mbps_month: usd,
             usd_per_gb: usd / wish.gb_per_mbps,
             commit_mbps: rounded(commit),
+            relay_usd_per_gb: scenario.relay.usd_per_gb,
             ..Tariff::default()
         };
-        let own = (scenario.price.iter()).any(|row| {
+        let own = (scenario.price.iter()).find(|row| {
             scheduler::glob::Glob::parse(&row.node).is_some_and(|it| it.matches(&edge.name))
         });
-        if own {
-            known.of(&edge.name).tariff
-        } else {
-            made
+        let Some(own) = own else { return made };
+        Tariff {
+            relay_usd_per_gb: own.relay_usd_per_gb.unwrap_or(made.relay_usd_per_gb),
+            ..known.of(&edge.name).tariff
         }
-    };
-    let relay = |edge: &Edge| {
-        let row = scenario.price.iter().find(|row| {
-            let glob = scheduler::glob::Glob::parse(&row.node);
-            glob.is_some_and(|it| it.matches(&edge.name))
-        });
-        let own = row.and_then(|row| row.relay_usd_per_gb);
-        own.unwrap_or(scenario.relay.usd_per_gb)
     };
     Prices {
         name: wish.model.clone(),
-        relay_usd_per_gb: world.edges.iter().map(relay).collect(),
         tariffs: world.edges.iter().map(tariff).collect(),
     }
 }

@@ -11,8 +11,6 @@ pub struct Prices {
     pub name: String,
     /// By edge.
     pub tariffs: Vec<Tariff>,
-    /// By edge, USD per 1e9 bytes that it sends to other nodes.
-    pub relay_usd_per_gb: Vec<f64>,
 }
 
 impl Prices {
@@ -25,7 +23,6 @@ impl Prices {
         Self {
             name: format!("{} by volume", self.name),
             tariffs: self.tariffs.iter().map(volume).collect(),
-            ..self.clone()
         }
     }
 }
@@ -34,7 +31,6 @@ impl Prices {
 pub fn read(name: &str, (file, text): (&str, &str), edges: &[&str]) -> Result<Prices, Fault> {
     let table = Table::read(file, text, COLUMNS)?;
     let mut tariffs = vec![None; edges.len()];
-    let mut relay_usd_per_gb = vec![0.0; edges.len()];
     for row in table.rows() {
         let edge = row.name("edge")?;
         let Some(at) = edges.iter().position(|known| *known == edge) else {
@@ -73,7 +69,6 @@ pub fn read(name: &str, (file, text): (&str, &str), edges: &[&str]) -> Result<Pr
             let problem = format!("{needed} is missing");
             return Err(row.fault(problem, "fill it in: this contract is billed by it"));
         }
-        relay_usd_per_gb[at] = usd("relay_usd_per_gb")?.unwrap_or(0.0);
         tariffs[at] = Some(Tariff {
             model,
             usd_per_mbps_month: rate.unwrap_or(0.0),
@@ -82,6 +77,7 @@ pub fn read(name: &str, (file, text): (&str, &str), edges: &[&str]) -> Result<Pr
             commit_gb: row.optional("commit_gb", 0.0..=1e12)?.unwrap_or(0.0),
             overage: row.optional("overage", 0.0..=100.0)?.unwrap_or(1.0),
             port_usd: row.optional("port_usd", 0.0..=1e9)?.unwrap_or(0.0),
+            relay_usd_per_gb: usd("relay_usd_per_gb")?.unwrap_or(0.0),
         });
     }
     let priced = tariffs.iter().zip(edges).map(|(tariff, edge)| {
@@ -94,7 +90,6 @@ pub fn read(name: &str, (file, text): (&str, &str), edges: &[&str]) -> Result<Pr
     Ok(Prices {
         name: name.to_owned(),
         tariffs: priced.collect::<Result<_, _>>()?,
-        relay_usd_per_gb,
     })
 }
 

@@ -7,7 +7,6 @@ use cluster::node::{Role, Zone as NodeZone};
 use cluster::sample::RegionLoad;
 
 use super::*;
-use crate::forecast::{Expected, Kind, Lane};
 use crate::history::Subject;
 use crate::snapshot::fixture::{City, FRANKFURT, PARIS, VIRGINIA, sample, snapshot, view};
 
@@ -35,26 +34,8 @@ fn edge(number: u16, id: &str, city: City, viewers: &[(&str, u32)]) -> NodeView 
 }
 
 fn outlook(name: &str, now: f64, ahead: usize, quantile: f64) -> Outlook {
-    let lane = Lane {
-        ahead,
-        median: now,
-        quantiles: [quantile, 2.0 * quantile, 3.0 * quantile],
-        holds: true,
-        weights: Default::default(),
-    };
-    let expected = Expected {
-        kind: Kind::Region,
-        step: 0,
-        now,
-        lanes: vec![lane],
-        drifts: 0,
-        drifted: None,
-    };
-    Outlook {
-        step_s: 60,
-        series: Arc::new([(format!("region/{name}/demand"), Arc::new(expected))].into()),
-        ..Outlook::default()
-    }
+    let quantiles = [quantile, 2.0 * quantile, 3.0 * quantile];
+    Outlook::of_region(name, now, (ahead, now, quantiles))
 }
 
 /// France is at Paris, everything else in Virginia.
