@@ -7,6 +7,7 @@ pub mod publish;
 pub mod report;
 mod source;
 mod stamp;
+mod visits;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;

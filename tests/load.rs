@@ -1,6 +1,6 @@
 //! `weir load` against the real nodes: what it reports is what happened.
 
-use crate::harness::{Cluster, EDGES, clips, ffmpeg::Running, signal, token, weir};
+use crate::harness::{Cluster, EDGES, clips, ffmpeg::Running, signal, token, weir, within};
 use serde_json::Value;
 use std::{
     process::{Command, Stdio},
@@ -226,4 +226,47 @@ fn a_run_that_is_interrupted_still_reports_and_knows_who_stands_still() {
         report["stalls"]["longest_s"].as_f64() > Some(1.0),
         "{report:#}"
     );
+}
+
+#[test]
+fn who_was_listed_comes_and_asks_again_when_its_edge_dies() {
+    let mut cluster = Cluster::start(2);
+    let made_up = ["--synthetic", "200k", "--gop", "1s"];
+    let _publisher = publish(&cluster, "show", &made_up);
+    cluster.wait_on_air("live/show");
+    let url = cluster.play_url("live/show", EDGES[0].3);
+    let urls = [
+        url.clone(),
+        format!("{url}&weir=1"),
+        url.replace(".flv", ".m3u8"),
+    ];
+    let mut visits = "at_s,stay_s,url\n".to_owned();
+    for nth in 0..12 {
+        visits += &format!("{},15,{}\n", f64::from(nth) / 10.0, urls[nth as usize % 3]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("visits.csv");
+    std::fs::write(&file, visits).unwrap();
+    let listed = ["--visits", file.to_str().unwrap(), "--reconnect"];
+    let mut play = play(&listed);
+    let watching = play.stdout(Stdio::piped()).spawn().unwrap();
+    let edge = |name: &str, cluster: &Cluster| cluster.node(name).metric("weir_edge_viewers", "");
+    within(Duration::from_secs(10), "all watch", || {
+        edge(EDGES[0].0, &cluster) == 12.0
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.kill(EDGES[0].0);
+    within(Duration::from_secs(10), "all watch elsewhere", || {
+        edge(EDGES[1].0, &cluster) == 12.0
+    });
+    let report = watching.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    println!("{report:#}");
+    assert_eq!(
+        (&report["viewers"], &report["joined"]),
+        (&12.into(), &12.into())
+    );
+    assert_eq!(report["errors"].as_object().unwrap().len(), 0);
+    assert_eq!(report["breaks"]["count"], 12);
+    assert_eq!(report["breaks"]["again"]["count"], 12);
 }

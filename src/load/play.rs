@@ -3,6 +3,7 @@
 //! The viewers are spread over a few threads (`play/worker.rs`); this file starts them, shows how
 //! they fare, and prints the report when all have left or Ctrl-C ends it.
 
+mod again;
 mod hls;
 mod moving;
 mod response;
@@ -15,15 +16,23 @@ mod watch;
 mod worker;
 
 use super::{
-    profile::{Profile, Visit},
+    profile::{self, Profile, Visit},
     read_clip,
     report::{Interval, Report},
     source::Source,
+    visits,
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    net::IpAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 use tally::Tally;
 use target::Target;
 use tokio::{sync::mpsc, time::Instant};
@@ -38,9 +47,9 @@ use worker::{Crowd, Desk};
 pub struct Options {
     /// URLs that end in .flv or .m3u8; viewers take them in turn. Redirects are followed; with `weir=1` in the query
     /// viewers of FLV move when their edge asks them to, each with a session of its own unless the query names one.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "visits")]
     urls: Vec<String>,
-    /// How to watch; by the first URL's ending when left out.
+    /// How to watch; by each URL's ending when left out.
     #[arg(long, value_enum)]
     protocol: Option<Protocol>,
     /// How many viewers.
@@ -59,6 +68,12 @@ pub struct Options {
     /// Which viewers come and how long they stay with a profile, by chance.
     #[arg(long, default_value_t = 1, requires = "profile")]
     seed: u64,
+    /// Who comes when, for how long, to watch what: a CSV file of `at_s,stay_s,url`, in place of URLs and --viewers.
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["urls", "viewers", "profile", "ramp", "duration"])]
+    visits: Option<PathBuf>,
+    /// Let viewers whose connection breaks ask again, as the console's player does; left out, they count as failed.
+    #[arg(long)]
+    reconnect: bool,
     /// Over how long they join.
     #[arg(long, default_value = "1s")]
     ramp: transport::config::Duration,
@@ -128,6 +143,8 @@ Examples:
       as many as one machine can: only the first bytes of each frame are looked at
   weir load play http://live.example:8080/live/show.m3u8 --viewers 1000 --duration 1m
       as many sessions of LL-HLS: each part is read and checked; --protocol hls plays segments
+  weir load play --visits evening.csv --reconnect --json
+      the same people at the same times again, as often as you like
 
 Latency compares two machines' clocks: run publisher and viewers on one, or keep both in time.";
 
@@ -137,7 +154,7 @@ pub async fn run(options: Options) -> Result<()> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = options.threads.map_or(cores, NonZeroUsize::get);
     let threads = threads.min(crowd.viewers);
-    let mut watching = Watching::new(&options, crowd.start);
+    let mut watching = Watching::new(&options, &crowd);
     let (ended, mut all_ended) = mpsc::channel::<()>(1);
     for first in 0..threads {
         let desk = Desk::default();
@@ -164,7 +181,7 @@ pub async fn run(options: Options) -> Result<()> {
             () = tokio::time::sleep_until(watching.next) => watching.look(),
         }
     }
-    watching.finish(&options)
+    watching.finish(&options, crowd.viewers)
 }
 
 /// What the viewers have in common, made from what was said.
@@ -174,20 +191,33 @@ fn crowd(options: &Options) -> Result<Crowd> {
         options.validate == Validate::Full || !whole,
         "--source and --out need whole frames: leave out --validate"
     );
+    let (visits, targets) = match &options.visits {
+        Some(path) => {
+            let (visits, targets) = listed(path)?;
+            (Some(visits), targets)
+        }
+        None => {
+            let targets: Result<Vec<_>> = options.urls.iter().map(|it| Target::parse(it)).collect();
+            (visits(options)?, targets?)
+        }
+    };
     let protocol = options
         .protocol
-        .unwrap_or_else(|| Protocol::of(&options.urls[0]));
+        .unwrap_or_else(|| Protocol::of(&targets[0].url));
     ensure!(
         protocol == Protocol::Flv || options.out.is_none(),
         "--out keeps what is watched by FLV"
     );
     ensure!(options.viewers > 0, "--viewers 0 would watch nothing");
     let descriptors = transport::limit::raise_descriptors()?;
+    let viewers = match (&options.visits, &visits) {
+        (Some(_), Some(visits)) => profile::most(visits),
+        _ => options.viewers,
+    };
     ensure!(
-        options.viewers as u64 + DESCRIPTORS_ELSE <= descriptors,
-        "{} viewers need as many sockets, and this process may open {descriptors} files: \
+        viewers as u64 + DESCRIPTORS_ELSE <= descriptors,
+        "{viewers} viewers need as many sockets, and this process may open {descriptors} files: \
          raise the limit (ulimit -Hn) or run several",
-        options.viewers
     );
     let source = match &options.source {
         Some(path) => Some(Arc::new(Source::new(&read_clip(path)?))),
@@ -200,9 +230,8 @@ fn crowd(options: &Options) -> Result<Crowd> {
         )?,
         None => Client::new(),
     };
-    let targets: Result<Vec<_>> = options.urls.iter().map(|url| Target::parse(url)).collect();
     Ok(Crowd {
-        targets: targets?,
+        targets,
         from: options.from.clone(),
         headers: options.headers.clone(),
         client,
@@ -211,11 +240,12 @@ fn crowd(options: &Options) -> Result<Crowd> {
             source,
             buffer: options.buffer.get(),
         },
-        protocol,
-        viewers: options.viewers,
+        protocol: options.protocol,
+        reconnects: options.reconnect,
+        viewers,
         ramp: options.ramp.get(),
         duration: options.duration.get(),
-        visits: visits(options)?,
+        visits,
         start: Instant::now(),
         keep: options.out.is_some(),
         over: CancellationToken::new(),
@@ -241,6 +271,15 @@ fn visits(options: &Options) -> Result<Option<Vec<Visit>>> {
     Ok(Some(visits))
 }
 
+/// The visits of a file, each with its URL.
+fn listed(path: &Path) -> Result<(Vec<Visit>, Vec<Target>)> {
+    let name = || format!("--visits {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(name)?;
+    let visits = visits::parse(&text).with_context(name)?;
+    let target = |(visit, url): (Visit, String)| Ok((visit, Target::parse(&url)?));
+    visits.into_iter().map(target).collect()
+}
+
 /// `Name: value`.
 fn header(line: &str) -> Result<(http::HeaderName, http::HeaderValue)> {
     let (name, value) = line.split_once(':').context("write it as `Name: value`")?;
@@ -260,9 +299,8 @@ struct Watching {
 }
 
 impl Watching {
-    fn new(options: &Options, start: Instant) -> Self {
-        let ramp = options.profile.is_none().then(|| options.ramp.get());
-        let length = ramp.unwrap_or_default() + options.duration.get();
+    fn new(options: &Options, crowd: &Crowd) -> Self {
+        let (start, length) = (crowd.start, crowd.length());
         let interval = options.interval.get().max(length / MAX_INTERVALS);
         let bar = ProgressBar::new(length.as_millis() as u64);
         let style = ProgressStyle::with_template("{wide_bar} {elapsed} {msg}");
@@ -300,7 +338,7 @@ impl Watching {
     }
 
     /// Looks for the last time and says what there was to see.
-    fn finish(mut self, options: &Options) -> Result<()> {
+    fn finish(mut self, options: &Options, viewers: usize) -> Result<()> {
         self.look();
         self.bar.finish_and_clear();
         if let Some(path) = &options.out {
@@ -313,7 +351,7 @@ impl Watching {
         }
         let seconds = self.start.elapsed().as_secs_f64();
         let mut report = Report {
-            viewers: options.viewers as u64,
+            viewers: viewers as u64,
             seconds,
             intervals: self.intervals,
             ..self.all.report()

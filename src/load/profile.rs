@@ -5,7 +5,12 @@
 
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use std::{collections::VecDeque, path::Path, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    path::Path,
+    time::Duration,
+};
 
 /// A viewer's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +145,20 @@ impl Profile {
     }
 }
 
+/// How many are there at a time, at most, of visits that are told earliest first.
+pub fn most(visits: &[Visit]) -> usize {
+    let mut ends = BinaryHeap::new();
+    let mut most = 0;
+    for visit in visits {
+        while ends.peek().is_some_and(|Reverse(end)| *end <= visit.comes) {
+            ends.pop();
+        }
+        ends.push(Reverse(visit.comes + visit.stays));
+        most = most.max(ends.len());
+    }
+    most
+}
+
 /// Shorter than viewers take to join.
 const LEAST_LOOK: Duration = Duration::from_millis(100);
 
@@ -166,6 +185,7 @@ mod tests {
             }
         }
         assert!((0..6000).all(|tenth| here(PERIOD / 3000 * tenth) <= 100));
+        assert_eq!(most(&visits), 100);
         assert_eq!(
             visits,
             profile.visits(100, (2 * PERIOD, Duration::from_secs(10)), 7)

@@ -40,6 +40,9 @@ pub struct Report {
     /// What only viewers of FLV with `weir=1` have, when an edge asked some to leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moves: Option<Moves>,
+    /// Connections that broke while somebody played, with `--reconnect`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<Breaks>,
     /// The same over time.
     pub intervals: Vec<Interval>,
 }
@@ -114,6 +117,15 @@ pub struct Moves {
     pub stalled_s: f64,
 }
 
+/// Connections that broke, of viewers who then asked again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Breaks {
+    /// How often; more than `again` counts when some had no picture again before they left.
+    pub count: u64,
+    /// From there to the next picture.
+    pub again: Delays,
+}
+
 /// What happened in one stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
@@ -185,6 +197,13 @@ impl fmt::Display for Report {
                 moves.asked, moves.moved, moves.stayed, moves.failed, moves.stalls, moves.stalled_s,
             )?;
             writeln!(f, "gap of a move    {}", moves.gap)?;
+        }
+        if let Some(breaks) = &self.breaks {
+            writeln!(
+                f,
+                "broken           {}; again after {}",
+                breaks.count, breaks.again
+            )?;
         }
         if let Some(hls) = &self.hls {
             writeln!(f, "playlists        {}", hls.playlist)?;

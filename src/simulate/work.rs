@@ -347,8 +347,9 @@ impl Plan<'_> {
             streams: &streams,
             motion: case.motion,
             seed: self.seed + job.source as u64,
+            trace: None,
         };
-        let played = event::play(&setup, kind, &mut |_| step());
+        let played = event::play(&setup, kind, &mut |_, _| step());
         Ok(played.map(|(quality, _)| Found::Played(Box::new(quality))))
     }
 

@@ -102,7 +102,8 @@ impl<'a, 'b> Session<'a, 'b> {
                     self.steering = Steering::new(&multivariant, &at, &self.media);
                 }
                 Playlist::Media(media) => {
-                    self.viewer.served_by(&at);
+                    let pathway = self.steering.as_ref().map_or("", Steering::on);
+                    self.viewer.plays_from(pathway, &at);
                     self.media = at;
                     self.loaded = Instant::now();
                     self.note_playlist(&answer, Waits::No);
@@ -178,7 +179,7 @@ impl<'a, 'b> Session<'a, 'b> {
     }
 
     fn go(&mut self, site: Site) {
-        self.viewer.served_by(&site.media);
+        self.viewer.plays_from(&site.pathway, &site.media);
         self.viewer.worker.desk.open().0.hls.moved += 1;
         if let Some(steering) = &mut self.steering {
             steering.went(&site.pathway);

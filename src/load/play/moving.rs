@@ -108,7 +108,7 @@ impl Line {
 pub async fn play(viewer: &mut Viewer<'_>, mut line: Line) -> Result<()> {
     while let Some(next) = stay(viewer, line).await? {
         line = next;
-        viewer.served_by(&line.target);
+        viewer.plays_from(&line.edge, &line.target);
         viewer.count(|moves| moves.moved += 1);
         viewer.trip.moved = true;
     }

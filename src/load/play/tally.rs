@@ -36,6 +36,10 @@ pub struct Tally {
     pub hls: Playlists,
     /// What happened to those whom their edge asked to leave.
     pub moves: Moves,
+    /// How often the connection of somebody who played broke.
+    pub breaks: u64,
+    /// From there to the next picture.
+    pub again: Histogram<u64>,
     /// Why viewers failed.
     pub errors: BTreeMap<String, u64>,
     /// Who served them.
@@ -58,6 +62,8 @@ impl Default for Tally {
             started: 0,
             hls: Playlists::default(),
             moves: Moves::default(),
+            breaks: 0,
+            again: histogram(),
             errors: BTreeMap::new(),
             edges: BTreeMap::new(),
         }
@@ -83,6 +89,8 @@ impl Tally {
         self.started += other.started;
         self.hls.add(other.hls);
         self.moves.add(other.moves);
+        self.breaks += other.breaks;
+        add(&mut self.again, &other.again);
         merge(&mut self.errors, other.errors);
         merge(&mut self.edges, other.edges);
     }
@@ -123,6 +131,10 @@ impl Tally {
             edges: self.edges,
             hls: self.hls.report(),
             moves: self.moves.report(),
+            breaks: (self.breaks > 0).then(|| report::Breaks {
+                count: self.breaks,
+                again: Delays::from(&self.again),
+            }),
             ..Report::default()
         };
         report.stalls.count = self.stalls;

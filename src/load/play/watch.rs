@@ -64,6 +64,8 @@ pub struct Watch {
     /// The last timestamps: of pictures, of sound.
     lasts: [Option<Timestamp>; 2],
     stamp: Option<Stamp>,
+    /// When its connection broke, until it plays again.
+    broke: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -81,26 +83,48 @@ struct Full {
     kept: Option<Movie>,
 }
 
-impl Watch {
-    /// A viewer before the first byte.
-    pub fn new(plan: &Plan) -> Self {
-        let look = match plan.validate {
-            Validate::Full => Look::Full(Box::new(Full {
+impl Look {
+    fn new(plan: &Plan) -> Self {
+        match plan.validate {
+            Validate::Full => Self::Full(Box::new(Full {
                 demuxer: Demuxer::new(),
                 follower: plan.source.clone().map(Follower::new),
                 kept: None,
             })),
-            Validate::Tags => Look::Tags(Walk::default()),
-            Validate::None => Look::None,
-        };
+            Validate::Tags => Self::Tags(Walk::default()),
+            Validate::None => Self::None,
+        }
+    }
+}
+
+impl Watch {
+    /// A viewer before the first byte.
+    pub fn new(plan: &Plan) -> Self {
         Self {
-            look,
+            look: Look::new(plan),
             player: Player::new(plan.buffer),
             has_byte: false,
             has_key: false,
             has_video: false,
             lasts: [None; 2],
             stamp: None,
+            broke: None,
+        }
+    }
+
+    /// The connection broke: what comes next is the beginning of another one.
+    pub fn breaks(&mut self, plan: &Plan, since_start: Duration) {
+        let kept = match &mut self.look {
+            Look::Full(full) => full.kept.take(),
+            Look::Tags(_) | Look::None => None,
+        };
+        self.look = Look::new(plan);
+        if let Look::Full(full) = &mut self.look {
+            full.kept = kept;
+        }
+        (self.lasts, self.stamp) = ([None; 2], None);
+        if self.has_key {
+            self.broke.get_or_insert(since_start);
         }
     }
 
@@ -291,6 +315,9 @@ impl Watch {
     fn join(&mut self, at: Moment, tally: &mut Tally) {
         if !mem::replace(&mut self.has_key, true) {
             record(&mut tally.first_key, at.since_start);
+        }
+        if let Some(broke) = self.broke.take() {
+            record(&mut tally.again, at.since_start.saturating_sub(broke));
         }
     }
 }

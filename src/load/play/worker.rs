@@ -6,6 +6,7 @@
 
 use super::{
     Protocol,
+    again::Again,
     hls::{self, Pace},
     moving::{self, Line, Trip},
     response::{Body, Head},
@@ -32,7 +33,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
     runtime::Runtime,
     task::{JoinSet, LocalSet},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use transport::{clock::unix_us, http::Client};
@@ -55,8 +56,10 @@ pub struct Crowd {
     pub visits: Option<Vec<Visit>>,
     /// Over how long they join.
     pub ramp: Duration,
-    /// What they ask for.
-    pub protocol: Protocol,
+    /// What they ask for; by each URL's ending when left out.
+    pub protocol: Option<Protocol>,
+    /// Whether those whose connection breaks ask again.
+    pub reconnects: bool,
     /// How long each watches.
     pub duration: Duration,
     /// When the first one starts.
@@ -68,6 +71,22 @@ pub struct Crowd {
 }
 
 impl Crowd {
+    /// How long it takes, from the first to the last.
+    pub fn length(&self) -> Duration {
+        let even = self.ramp + self.duration;
+        self.visits.as_ref().map_or(even, |visits| {
+            let ends = visits.iter().map(|visit| visit.comes + visit.stays);
+            ends.max().unwrap_or_default()
+        })
+    }
+
+    /// What one of them asks for, and whom.
+    fn target(&self, number: usize) -> (&Target, Protocol) {
+        let target = &self.targets[number % self.targets.len()];
+        let usual = || Protocol::of(&target.url);
+        (target, self.protocol.unwrap_or_else(usual))
+    }
+
     /// How many come in all.
     fn count(&self) -> usize {
         self.visits.as_ref().map_or(self.viewers, Vec::len)
@@ -167,16 +186,11 @@ impl Worker {
             start: Instant::now(),
             watch,
             trip: Trip::new(),
+            edge: String::new(),
+            again: Again::default(),
         };
         let end = viewer.start + stays;
-        let following = async {
-            match self.crowd.protocol {
-                Protocol::Flv => viewer.follow().await,
-                Protocol::LlHls => hls::follow(&mut viewer, Pace::Parts).await,
-                Protocol::Hls => hls::follow(&mut viewer, Pace::Segments).await,
-            }
-        };
-        let watching = timeout_at(end, following);
+        let watching = timeout_at(end, viewer.play());
         let watched = self.crowd.over.run_until_cancelled(watching).await;
         let error = match watched {
             Some(Err(_)) if !viewer.watch.has_joined() => Some("no picture in time".into()),
@@ -286,16 +300,48 @@ pub struct Viewer<'a> {
     pub watch: Watch,
     /// Of one who goes where its edge sends it.
     pub trip: Trip,
+    /// The id of the edge that it plays from, where it is known.
+    pub edge: String,
+    again: Again,
 }
 
 impl Viewer<'_> {
+    /// Plays; where connections break it asks again, if it is one who does.
+    async fn play(&mut self) -> Result<()> {
+        loop {
+            let played = self.play_once().await;
+            if !self.worker.crowd.reconnects {
+                return played;
+            }
+            let now = self.start.elapsed();
+            let edge = std::mem::take(&mut self.edge);
+            let pause = self.again.failed(&edge, now, rand::random());
+            self.worker.desk.open().0.breaks += u64::from(self.watch.has_joined());
+            self.settle();
+            self.trip = Trip::new();
+            self.watch.breaks(&self.worker.crowd.plan, now);
+            sleep(pause).await;
+        }
+    }
+
+    async fn play_once(&mut self) -> Result<()> {
+        let (_, protocol) = self.worker.crowd.target(self.number);
+        match protocol {
+            Protocol::Flv => self.follow().await,
+            Protocol::LlHls => hls::follow(self, Pace::Parts).await,
+            Protocol::Hls => hls::follow(self, Pace::Segments).await,
+        }
+    }
+
     /// Whom it asks first, and from which address.
-    pub fn target(&self) -> (Target, Option<IpAddr>) {
+    pub fn target(&mut self) -> (Target, Option<IpAddr>) {
         let crowd = &self.worker.crowd;
-        let target = crowd.targets[self.number % crowd.targets.len()].clone();
+        let target = crowd.target(self.number).0.clone();
         // Another step than the targets', so that each target is asked from each address.
         let turn = self.number / crowd.targets.len();
         let from = crowd.from.get(turn % crowd.from.len().max(1)).copied();
+        let without = self.again.query(self.start.elapsed());
+        let target = target.with(&without).unwrap_or(target);
         if !self.moves() || target.has("session") {
             return (target, from);
         }
@@ -307,9 +353,15 @@ impl Viewer<'_> {
 
     /// Whether it goes where its edge sends it.
     fn moves(&self) -> bool {
-        let crowd = &self.worker.crowd;
-        let target = &crowd.targets[self.number % crowd.targets.len()];
-        crowd.protocol == Protocol::Flv && target.has("weir=1")
+        let (target, protocol) = self.worker.crowd.target(self.number);
+        protocol == Protocol::Flv && target.has("weir=1")
+    }
+
+    /// It plays from that edge, which was found at this address.
+    pub fn plays_from(&mut self, edge: &str, target: &Target) {
+        edge.clone_into(&mut self.edge);
+        self.again.connected(self.start.elapsed());
+        self.served_by(target);
     }
 
     async fn follow(&mut self) -> Result<()> {
@@ -334,9 +386,10 @@ impl Viewer<'_> {
         socket.write_all(request.as_bytes()).await.map_err(broken)?;
         let mut held = Vec::new();
         let head = self.worker.head(&socket, &mut held).await?;
-        if let Some(location) = self.decide(head.status, head.location, target)? {
+        if let Some(location) = self.decide(head.status, head.location)? {
             return Ok(Some(location));
         }
+        self.plays_from(&head.server, target);
         if self.moves() {
             let line = Line::new(
                 target,
@@ -399,9 +452,10 @@ impl Viewer<'_> {
         let answer = answer.map_err(without_url)?;
         let location = answer.headers().get(http::header::LOCATION);
         let location = location.and_then(|to| to.to_str().ok().map(Into::into));
-        if let Some(location) = self.decide(answer.status().as_u16(), location, target)? {
+        if let Some(location) = self.decide(answer.status().as_u16(), location)? {
             return Ok(Some(location));
         }
+        self.plays_from("", target);
         let mut data = answer.into_body().into_data_stream();
         while let Some(chunk) = data.try_next().await? {
             self.take(&mut Body::ToEnd, &chunk)?;
@@ -410,24 +464,15 @@ impl Viewer<'_> {
     }
 
     /// Where an answer leads; nothing when its body is the stream.
-    fn decide(
-        &self,
-        status: u16,
-        location: Option<String>,
-        target: &Target,
-    ) -> Result<Option<String>> {
+    fn decide(&self, status: u16, location: Option<String>) -> Result<Option<String>> {
         match status {
             300..400 => location.context("a redirect to nowhere").map(Some),
-            200..300 => {
-                self.served_by(target);
-                Ok(None)
-            }
+            200..300 => Ok(None),
             _ => bail!("status {status}"),
         }
     }
 
-    /// It found who serves it.
-    pub fn served_by(&self, target: &Target) {
+    fn served_by(&self, target: &Target) {
         let mut desk = self.worker.desk.open();
         *desk.0.edges.entry(target.authority.clone()).or_default() += 1;
     }

@@ -48,6 +48,11 @@ impl Steering {
         })
     }
 
+    /// The pathway that it plays from.
+    pub fn on(&self) -> &str {
+        &self.on
+    }
+
     /// What to ask, once it is time.
     pub fn question(&mut self, now: Duration) -> Option<Target> {
         if now < self.due {
