@@ -186,6 +186,15 @@ impl History {
         self.store.layout().step_s(ring)
     }
 
+    /// The ring whose steps are billing slots: the fine one where these are as short as its steps.
+    pub fn billing_ring(&self) -> Ring {
+        if self.time.billing_slot_s() <= self.step_s(Ring::Fine) {
+            Ring::Fine
+        } else {
+            Ring::Coarse
+        }
+    }
+
     /// The series whose names begin so, each with the last step that it was heard of.
     pub fn list(&self, prefix: &str) -> Vec<(String, i64)> {
         self.store.list(prefix)

@@ -96,3 +96,19 @@ async fn joins_are_seen_before_a_step_is_over() {
     );
     assert!(joins.len() >= 3);
 }
+
+#[test]
+fn bills_are_of_the_ring_whose_steps_are_billing_slots() {
+    let ring = |time: Time| {
+        let clock = (time, Clock::manual(T0 * 1000));
+        let history = History::open(&Config::default(), None, clock, &mut Registry::default());
+        let history = history.unwrap();
+        (
+            history.billing_ring(),
+            history.step_s(history.billing_ring()),
+        )
+    };
+    assert_eq!(ring(Time::default()), (Ring::Coarse, 300));
+    let fast = Time::scaled(288.0, Duration::from_secs(300)).unwrap();
+    assert_eq!(ring(fast), (Ring::Fine, 300));
+}

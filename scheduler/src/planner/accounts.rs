@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cluster::node::NodeId;
 
-use crate::history::{History, Ring};
+use crate::history::History;
 use crate::plan::billing::{Bill, BillingModel, GB_PER_MBPS_MONTH, MAX_SLOTS, Tariff};
 use crate::price::Prices;
 use crate::snapshot::{NodeView, Snapshot};
@@ -42,7 +42,9 @@ impl Accounts {
     /// Enters the slots that are over; at a new period, or of a new node, all since its start.
     /// Blocks.
     pub(super) fn follow(&mut self, history: &History, snapshot: &Snapshot, at_s: i64) {
-        let slot_s = i64::from(history.step_s(Ring::Coarse));
+        let ring = history.billing_ring();
+        let slot_s = i64::from(history.step_s(ring));
+        let late = late_slots(slot_s as f64 / history.time().scale());
         let period_s = history.time().billing_period_s();
         let slots = (period_s / slot_s).clamp(1, MAX_SLOTS as i64);
         let now = at_s.div_euclid(slot_s);
@@ -57,7 +59,7 @@ impl Accounts {
         for view in known {
             let id = &view.node().id;
             let from = if self.bills.contains_key(id) {
-                (self.entered - LATE_SLOTS).max(first)
+                (self.entered - late).max(first)
             } else {
                 first
             };
@@ -68,7 +70,7 @@ impl Accounts {
             }
             let name = format!("node/{id}/egress_bps");
             let seconds = from * slot_s..now * slot_s;
-            match history.series(&name, Ring::Coarse, seconds) {
+            match history.series(&name, ring, seconds) {
                 Ok(Some(series)) => {
                     let bill = Arc::make_mut(bill);
                     for (slot, value) in (series.first..).zip(&series.values) {
@@ -119,5 +121,10 @@ fn tariff(view: &NodeView, prices: &Prices) -> Tariff {
 /// What a vendor takes beside an operator's own transit, when nothing is said.
 const UNNAMED: f64 = 3.0;
 
-/// Slots that are read again, because samples that waited at a node come late.
-const LATE_SLOTS: i64 = 2;
+/// Slots of so many real seconds that are read again, because samples that waited at a node come
+/// late: the one that ended last, and those of a minute, which is what a node keeps.
+fn late_slots(slot_s: f64) -> i64 {
+    1 + (LATE_S / slot_s).ceil().max(1.0) as i64
+}
+
+const LATE_S: f64 = 60.0;

@@ -1,6 +1,6 @@
 //! What goals of a day are set from: the past that the history keeps.
 
-use crate::history::{History, Ring};
+use crate::history::History;
 use crate::plan::goals::{Goals, PAST_DAYS, Past};
 use crate::plan::view::View;
 use crate::policy::Policies;
@@ -14,7 +14,8 @@ pub(super) fn follow(goals: &mut Goals, history: &History, view: &mut View, poli
 
 /// What the view's regions were sent lately; a gap is nothing. Blocks.
 fn past(history: &History, view: &View, day_s: i64) -> Past {
-    let slot_s = i64::from(history.step_s(Ring::Coarse));
+    let ring = history.billing_ring();
+    let slot_s = i64::from(history.step_s(ring));
     let now = view.at_s.div_euclid(slot_s);
     let from = now - PAST_DAYS * day_s / slot_s;
     let slots = (now - from) as usize;
@@ -23,7 +24,7 @@ fn past(history: &History, view: &View, day_s: i64) -> Past {
     for demand in &view.demands {
         let mut values = vec![0.0; slots];
         let name = format!("region/{}/egress_bps", demand.region);
-        let known = history.series(&name, Ring::Coarse, from * slot_s..now * slot_s);
+        let known = history.series(&name, ring, from * slot_s..now * slot_s);
         match known {
             Ok(Some(series)) => {
                 for (slot, value) in (series.first..).zip(&series.values) {
