@@ -83,10 +83,11 @@ fn viewers(case: &Case<'_>, scenario: &Scenario) {
         streams: &scenario.streams,
         motion: case.motion,
         seed: 1,
+        trace: None,
     };
     for kind in [Kind::B1, Kind::Weir] {
         let began = Instant::now();
-        let (quality, books) = event::play(&setup, kind, &mut |_| true).unwrap();
+        let (quality, books) = event::play(&setup, kind, &mut |_, _| true).unwrap();
         println!(
             "{kind:5} {:.1} s for {} viewers in {:.0} minutes, at most {} at a time; {} lost, {:.4} % of the time without \
              a picture; {} MB at most so far",

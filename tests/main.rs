@@ -25,6 +25,7 @@ mod overflow;
 mod publish_play;
 mod relay_paths;
 mod simulate;
+mod simulated_truth;
 mod soak;
 mod steering;
 mod tidy;

@@ -70,8 +70,9 @@ pub fn small_world(seed: u64) -> Result<(), String> {
             streams: &scenario.streams,
             motion,
             seed,
+            trace: None,
         };
-        let played = event::play(&setup, kind, &mut |_| true).ok_or("it stopped")?;
+        let played = event::play(&setup, kind, &mut |_, _| true).ok_or("it stopped")?;
         if let Some(fault) = books(kind, &played.1) {
             return Err(format!("{kind} in world {seed}, viewer by viewer: {fault}"));
         }

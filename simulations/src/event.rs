@@ -13,9 +13,8 @@ mod edge;
 mod guide;
 mod play;
 mod tally;
+mod trace;
 mod viewer;
-
-use std::collections::BTreeSet;
 
 use scheduler::plan::billing::Tariff;
 
@@ -28,10 +27,12 @@ use audience::Audience;
 use guide::cluster::Cluster;
 use guide::rule::Rule;
 use guide::{Guide, Pulse};
-use play::Play;
+use play::{Play, Who};
 
 pub use play::Books;
 pub use tally::{EdgeLine, Figures, Kill, Minute, Quality};
+pub use trace::{Carried, Trace, Visit, Wire};
+pub use viewer::Player;
 
 /// What is played.
 #[derive(Clone)]
@@ -48,6 +49,8 @@ pub struct Setup<'a> {
     pub motion: Motion,
     /// What is random follows from it.
     pub seed: u64,
+    /// Who came to a real cluster, where those are to be played again and not drawn.
+    pub trace: Option<&'a Trace<'a>>,
 }
 
 /// Whether a rule decides viewer by viewer.
@@ -58,21 +61,26 @@ pub fn plays(kind: Kind) -> bool {
     )
 }
 
-/// Plays a window of a world under a rule; `tell` hears of each second that is over and says
-/// whether to go on. None without an end, or for a rule that does not decide viewer by viewer.
+/// Plays a window of a world under a rule; `tell` hears of each second that is over, and what each
+/// edge carried in it, and says whether to go on. None without an end, or for a rule that does not decide viewer by viewer.
 pub fn play(
     setup: &Setup<'_>,
     kind: Kind,
-    tell: &mut dyn FnMut(u32) -> bool,
+    tell: &mut dyn FnMut(u32, &[Carried]) -> bool,
 ) -> Option<(Quality, Books)> {
     let window = setup.window;
     let full = setup.setting.world;
-    let times = Times::new(full, window);
+    let times = setup
+        .trace
+        .map_or_else(|| Times::new(full, window), |it| Times::of(it));
     let audience = |world| {
         let about = (setup.players, setup.streams);
         Audience::new(world, about, (window, setup.motion.session_s), setup.seed)
     };
-    let scale = scale(&audience(full), &times, window);
+    let scale = match setup.trace {
+        Some(_) => 1.0,
+        None => scale(&audience(full), &times, window),
+    };
     let (world, tariffs) = scaled(full, setup.setting.tariffs, scale);
     let setting = Setting {
         world: &world,
@@ -88,28 +96,35 @@ pub fn play(
         let mut weir = kind.planner(&setting)?;
         before(&world, &mut weir, (setup.motion, times.first_s));
         let pulses = (0..window.schedulers.max(1)).map(pulse).collect();
-        Box::new(Cluster::new(
-            &setting,
-            weir,
-            pulses,
-            (telemetry_s, times.first_s),
-        ))
+        Box::new(Cluster::new(&setting, weir, pulses, (telemetry_s, times)))
     } else {
         Box::new(Rule::new(kind, &setting, pulse(0), telemetry_s)?)
     };
     let audience = audience(&world);
-    Play::new((&world, window), (audience, guide), &times, scale).run(tell)
+    let visits = setup.trace.map_or(&[][..], |it| it.visits);
+    let wire = setup.trace.map(|it| it.wire).unwrap_or_default();
+    let drawn = setup.trace.is_none().then_some(audience);
+    let who = Who {
+        drawn,
+        visits,
+        wire,
+    };
+    Play::new((&world, window), (who, guide), &times, scale).run(tell)
 }
 
-/// Seconds of the world.
+/// What is played of the world's time.
 #[derive(Clone, Copy, Debug)]
 struct Times {
-    /// The first that is played.
+    /// The world's second that is played first.
     first_s: u32,
-    /// How many are played before anything is counted.
+    /// Seconds that are played before anything is counted.
     warm_up_s: u32,
     /// All that are played.
     seconds: u32,
+    /// Seconds of the world in one that is played.
+    scale: f64,
+    /// Unix milliseconds at the first.
+    start_ms: u64,
 }
 
 impl Times {
@@ -128,7 +143,30 @@ impl Times {
             first_s,
             warm_up_s,
             seconds: seconds.min(end_s - first_s),
+            scale: 1.0,
+            start_ms: (world.time.start_s * 1000) as u64 + u64::from(first_s) * 1000,
         }
+    }
+
+    fn of(trace: &Trace<'_>) -> Self {
+        Self {
+            first_s: trace.first_s,
+            warm_up_s: 0,
+            seconds: trace.seconds,
+            scale: trace.scale,
+            start_ms: trace.start_ms,
+        }
+    }
+
+    /// The world's second.
+    fn second(&self, now_ms: u32) -> u32 {
+        self.first_s + (f64::from(now_ms) * self.scale / 1e3) as u32
+    }
+
+    /// The world's slot.
+    fn slot(&self, world: &World, now_ms: u32) -> usize {
+        let slot = (self.second(now_ms) / world.time.step_s) as usize;
+        slot.min(world.time.slots - 1)
     }
 }
 
@@ -180,12 +218,6 @@ fn before(world: &World, weir: &mut Weir, (motion, first_s): (Motion, u32)) {
     if slot > world.time.billed_from {
         run::run(world, weir, motion, &mut |over| over + 1 < slot);
     }
-}
-
-/// The bit rates of a world's streams, ascending.
-fn bitrates(world: &World) -> Vec<u64> {
-    let of = world.streams.iter().map(bitrate_bps);
-    of.collect::<BTreeSet<u64>>().into_iter().collect()
 }
 
 fn bitrate_bps(stream: &crate::world::Stream) -> u64 {

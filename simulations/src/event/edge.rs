@@ -5,6 +5,9 @@
 //! of overload without a pause is an episode; buffers are full again before the next. What a viewer
 //! misses follows from when it came and went, so that nobody is looked at in between.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use super::viewer::{Player, Viewer};
 
 /// An edge.
@@ -20,10 +23,17 @@ pub(super) struct Edge {
     pub(super) members: Vec<u32>,
     /// What they ask for, bits per second.
     pub(super) demand_bps: u64,
-    /// By stream, how many watch it.
+    /// By stream, how many are counted as watching it.
     pub(super) streams: Vec<u32>,
-    /// By region, how many there are and what they ask for.
+    /// By region, how many are counted and what is asked for.
     pub(super) regions: Vec<(u32, u64)>,
+    /// By stream, how it is taken in.
+    held: Vec<Held>,
+    /// Streams without viewers: until when they are kept coming, and their bits per second.
+    lingering: BinaryHeap<Reverse<(u32, u32, u64)>>,
+    /// Sessions of HLS whose viewers went: until when they count, with their stream's bits per
+    /// second.
+    silent: BinaryHeap<Reverse<(u32, u32, u16, u64)>>,
     /// What it takes in from other nodes, bits per second: each of its streams once.
     pub(super) relay_bps: u64,
     /// Since when it has had much room, in milliseconds.
@@ -38,6 +48,32 @@ pub(super) struct Edge {
     classes: Vec<Class>,
     episode: u32,
     overloaded: bool,
+}
+
+/// How a stream comes to an edge.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    /// Until when it is kept, in milliseconds: 0 when it is not there.
+    until_ms: u32,
+    /// Since when it comes.
+    since_ms: u32,
+    /// Whether its past was brought, too.
+    past: bool,
+}
+
+/// What a viewer takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rate {
+    /// The place of `bps` among all that there are.
+    pub(super) class: usize,
+    /// Bits per second that it is sent.
+    pub(super) bps: u64,
+    /// Bits per second of the stream.
+    pub(super) stream_bps: u64,
+    /// Bits per second that its edge takes in for it.
+    pub(super) relay_bps: u64,
+    /// Milliseconds of the stream that it is sent at once when it comes.
+    pub(super) start_ms: u64,
 }
 
 /// Viewers of one bit rate.
@@ -87,6 +123,9 @@ impl Edge {
             members: Vec::new(),
             demand_bps: 0,
             streams: vec![0; streams],
+            held: vec![Held::default(); streams],
+            lingering: BinaryHeap::new(),
+            silent: BinaryHeap::new(),
             regions: vec![(0, 0); regions],
             relay_bps: 0,
             room_since_ms: Some(0),
@@ -117,51 +156,69 @@ impl Edge {
     }
 
     /// Takes a viewer in; whether it had to fetch the stream.
-    pub(super) fn enter(
-        &mut self,
-        now_ms: u32,
-        at: u32,
-        viewer: &mut Viewer,
-        (class, bitrate_bps): (usize, u64),
-    ) -> bool {
+    pub(super) fn enter(&mut self, now_ms: u32, at: u32, viewer: &mut Viewer, rate: Rate) -> bool {
         self.advance(now_ms);
         viewer.seat = self.members.len() as u32;
         viewer.since_ms = now_ms;
         viewer.episode = self.episode;
         self.members.push(at);
-        self.demand_bps += bitrate_bps;
+        self.demand_bps += rate.bps;
         let region = &mut self.regions[usize::from(viewer.region)];
-        (region.0, region.1) = (region.0 + 1, region.1 + bitrate_bps);
-        let class = &mut self.classes[class];
+        (region.0, region.1) = (region.0 + 1, region.1 + rate.bps);
+        let class = &mut self.classes[rate.class];
         class.viewers += 1;
         viewer.missed_s = class.missed_s;
-        let watched = &mut self.streams[viewer.stream as usize];
-        *watched += 1;
-        let cold = *watched == 1;
+        self.streams[viewer.stream as usize] += 1;
+        let held = &mut self.held[viewer.stream as usize];
+        let cold = std::mem::replace(&mut held.until_ms, u32::MAX) == 0;
         if cold {
-            self.relay_bps += bitrate_bps;
+            (held.since_ms, held.past) = (now_ms, false);
+            self.relay_bps += rate.relay_bps;
+        }
+        if viewer.player.asks() && !std::mem::replace(&mut held.past, true) {
+            let missing_ms = PAST_MS.saturating_sub(now_ms - held.since_ms);
+            self.relayed += rate.relay_bps * u64::from(missing_ms);
         }
         cold
     }
 
+    /// Who counts as watching: sessions that are silent, too.
+    pub(super) fn counted(&self) -> u32 {
+        (self.members.len() + self.silent.len()) as u32
+    }
+
+    /// Sends a newcomer what it is sent at once; gives it in bits per second times milliseconds.
+    pub(super) fn start(&mut self, rate: Rate) -> u64 {
+        let at_once = rate.bps * rate.start_ms;
+        self.asked += at_once;
+        at_once
+    }
+
+    /// It takes nothing in any more.
+    pub(super) fn die(&mut self) {
+        self.alive = false;
+        self.relay_bps = 0;
+        self.held.fill(Held::default());
+        self.streams.fill(0);
+        self.regions.fill((0, 0));
+        self.lingering.clear();
+        self.silent.clear();
+    }
+
     /// Lets a viewer go; who has its seat now, and the seconds that it had no picture.
-    pub(super) fn leave(
-        &mut self,
-        now_ms: u32,
-        viewer: &Viewer,
-        (class, bitrate_bps): (usize, u64),
-    ) -> (Option<u32>, f32) {
+    pub(super) fn leave(&mut self, now_ms: u32, viewer: &Viewer, rate: Rate) -> (Option<u32>, f32) {
         self.advance(now_ms);
         self.members.swap_remove(viewer.seat as usize);
-        self.demand_bps -= bitrate_bps;
-        let region = &mut self.regions[usize::from(viewer.region)];
-        (region.0, region.1) = (region.0 - 1, region.1 - bitrate_bps);
-        let stalled_s = self.stalled_s(viewer, class);
-        self.classes[class].viewers -= 1;
-        let watched = &mut self.streams[viewer.stream as usize];
-        *watched -= 1;
-        if *watched == 0 {
-            self.relay_bps -= bitrate_bps;
+        self.demand_bps -= rate.bps;
+        self.regions[usize::from(viewer.region)].1 -= rate.bps;
+        let stalled_s = self.stalled_s(viewer, rate.class);
+        self.classes[rate.class].viewers -= 1;
+        let of = (viewer.stream, viewer.region, rate.relay_bps);
+        if viewer.player.asks() {
+            let silent = (now_ms + SILENT_MS, of.0, of.1, of.2);
+            self.silent.push(Reverse(silent));
+        } else {
+            self.uncount(now_ms, of);
         }
         (self.members.get(viewer.seat as usize).copied(), stalled_s)
     }
@@ -181,6 +238,38 @@ impl Edge {
             + beyond(class.missed_s)
     }
 
+    /// Somebody no longer counts as watching.
+    fn uncount(&mut self, now_ms: u32, (stream, region, relay_bps): (u32, u16, u64)) {
+        self.regions[usize::from(region)].0 -= 1;
+        let watched = &mut self.streams[stream as usize];
+        *watched -= 1;
+        if *watched == 0 {
+            let until_ms = now_ms + LINGER_MS;
+            self.held[stream as usize].until_ms = until_ms;
+            self.lingering.push(Reverse((until_ms, stream, relay_bps)));
+        }
+    }
+
+    /// Lets sessions go that were silent for long, and streams that nobody came for.
+    fn let_go(&mut self, now_ms: u32) {
+        while let Some(&Reverse((until_ms, stream, region, relay_bps))) = self.silent.peek()
+            && until_ms <= now_ms
+        {
+            self.silent.pop();
+            self.uncount(until_ms, (stream, region, relay_bps));
+        }
+        while let Some(&Reverse((until_ms, stream, relay_bps))) = self.lingering.peek()
+            && until_ms <= now_ms
+        {
+            self.lingering.pop();
+            let held = &mut self.held[stream as usize];
+            if held.until_ms == until_ms {
+                held.until_ms = 0;
+                self.relay_bps -= relay_bps;
+            }
+        }
+    }
+
     fn advance(&mut self, now_ms: u32) {
         let passed = u64::from(now_ms - self.now_ms);
         self.asked += self.demand_bps * passed;
@@ -191,6 +280,7 @@ impl Edge {
     /// Ends a second.
     pub(super) fn tick(&mut self, now_ms: u32) -> Second {
         self.advance(now_ms);
+        self.let_go(now_ms);
         let asked = (self.asked - self.ticked.0) as f64 / 1000.0;
         let relayed = (self.relayed - self.ticked.1) as f64 / 1000.0;
         self.ticked = (self.asked, self.relayed);
@@ -251,6 +341,13 @@ impl Edge {
         f64::INFINITY
     }
 }
+
+/// How long a stream is kept coming after its last viewer left: `[edge] linger`.
+const LINGER_MS: u32 = 10_000;
+/// How long an edge holds a session of HLS that is silent to be watching.
+const SILENT_MS: u32 = 20_000;
+/// The past of a stream that an edge brings for who plays it by HLS: `[edge.hls] window`.
+const PAST_MS: u32 = 60_000;
 
 /// With the largest viewer more below this share of its capacity an edge plainly has room, what
 /// schedulers know late included.

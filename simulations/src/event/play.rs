@@ -6,15 +6,18 @@
 mod arrivals;
 mod troubles;
 
+use std::collections::BTreeSet;
+
 use super::agenda::{Agenda, Event, What};
 use super::audience::Audience;
-use super::edge::Edge;
+use super::edge::{Edge, Rate};
 use super::guide::cluster::resolver;
 use super::guide::rule::capacities;
 use super::guide::{Asker, Guide};
 use super::tally::{Quality, Tally};
-use super::viewer::{Edges, NONE, NOWHERE, Viewer};
-use super::{Times, bitrate_bps, bitrates};
+use super::trace::{Carried, Visit, Wire};
+use super::viewer::{Edges, NONE, NOWHERE, Player, Viewer};
+use super::{Times, bitrate_bps};
 use crate::network::Fit;
 use crate::world::World;
 use crate::world::scenario::Window;
@@ -24,7 +27,7 @@ use scheduler::snapshot::mix;
 pub(super) struct Play<'a> {
     world: &'a World,
     window: &'a Window,
-    audience: Audience<'a>,
+    who: Who<'a>,
     guide: Box<dyn Guide + 'a>,
     times: Times,
     scale: f64,
@@ -32,8 +35,8 @@ pub(super) struct Play<'a> {
     edges: Vec<Edge>,
     viewers: Vec<Viewer>,
     free: Vec<u32>,
-    /// By stream, its bit rate's place among all, and the bit rate.
-    classes: Vec<(usize, u64)>,
+    /// By stream and player, what viewers take.
+    rates: Vec<Rate>,
     /// By region and edge.
     rtt_ms: Vec<f32>,
     nearest_ms: Vec<f32>,
@@ -48,6 +51,18 @@ pub(super) struct Play<'a> {
     watching: usize,
     /// The edge that the window lets die.
     killed: Option<usize>,
+    /// By edge, what it carried in the second that is over.
+    carried: Vec<Carried>,
+}
+
+/// Who comes, and what is sent for them.
+pub(super) struct Who<'a> {
+    /// Those who are drawn, where they are.
+    pub(super) drawn: Option<Audience<'a>>,
+    /// Those who are given, earliest first.
+    pub(super) visits: &'a [Visit],
+    /// What is sent beside streams.
+    pub(super) wire: Wire,
 }
 
 /// What must come out even, whatever is counted.
@@ -80,20 +95,16 @@ pub struct Books {
 impl<'a> Play<'a> {
     pub(super) fn new(
         (world, window): (&'a World, &'a Window),
-        (audience, guide): (Audience<'a>, Box<dyn Guide + 'a>),
+        (who, guide): (Who<'a>, Box<dyn Guide + 'a>),
         times: &Times,
         scale: f64,
     ) -> Self {
-        let bitrates = bitrates(world);
-        let class = |stream: &crate::world::Stream| {
-            let bps = bitrate_bps(stream);
-            (bitrates.partition_point(|it| *it < bps), bps)
-        };
+        let (rates, bitrates) = rates(world, &who.wire);
         let sizes = (world.streams.len(), world.regions.len());
         let edge = |capacity_bps| Edge::new(capacity_bps, sizes, &bitrates);
         let (rtt_ms, nearest_ms) = round_trips(world);
         Self {
-            audience,
+            who,
             guide,
             times: *times,
             scale,
@@ -101,7 +112,7 @@ impl<'a> Play<'a> {
             edges: capacities(world).into_iter().map(edge).collect(),
             viewers: Vec::new(),
             free: Vec::new(),
-            classes: world.streams.iter().map(class).collect(),
+            rates,
             rtt_ms,
             nearest_ms,
             waiting_bps: vec![0; world.regions.len()],
@@ -111,13 +122,17 @@ impl<'a> Play<'a> {
             books: Books::default(),
             watching: 0,
             killed: None,
+            carried: vec![Carried::default(); world.edges.len()],
             world,
             window,
         }
     }
 
     /// Plays it to its end.
-    pub(super) fn run(mut self, tell: &mut dyn FnMut(u32) -> bool) -> Option<(Quality, Books)> {
+    pub(super) fn run(
+        mut self,
+        tell: &mut dyn FnMut(u32, &[Carried]) -> bool,
+    ) -> Option<(Quality, Books)> {
         for second in 0..self.times.seconds {
             let now_ms = second * 1000;
             self.happens(second);
@@ -129,7 +144,7 @@ impl<'a> Play<'a> {
                 self.step(now_ms, event);
             }
             self.end(second);
-            if !tell(second) {
+            if !tell(second, &self.carried) {
                 return None;
             }
         }
@@ -160,7 +175,7 @@ impl<'a> Play<'a> {
     fn ask(&mut self, now_ms: u32, at: u32) {
         let viewer = self.viewers[at as usize];
         let region = usize::from(viewer.region);
-        let mut asker = Asker::new(&viewer, self.classes[viewer.stream as usize].1, now_ms);
+        let mut asker = Asker::new(&viewer, self.rate(&viewer).stream_bps, now_ms);
         if let Some(edge) = self.tally.kills.get(usize::from(viewer.kill)) {
             asker.exclude = edge.edge as u16;
         }
@@ -210,9 +225,10 @@ impl<'a> Play<'a> {
             return self.give_up(now_ms, at);
         }
         if !std::mem::replace(&mut viewer.waits, true) {
-            let bps = self.classes[viewer.stream as usize].1;
-            self.waiting_bps[usize::from(viewer.region)] += bps;
+            let viewer = *viewer;
+            self.waiting_bps[usize::from(viewer.region)] += self.rate(&viewer).bps;
         }
+        let viewer = &self.viewers[at as usize];
         let spread_ms = mix(viewer.key ^ u64::from(now_ms)) % AGAIN_SPREAD_MS;
         self.plan(now_ms + again_ms + spread_ms as u32, at, What::Ask);
     }
@@ -249,15 +265,16 @@ impl<'a> Play<'a> {
     /// Somebody plays.
     fn sit_down(&mut self, now_ms: u32, at: u32, edge: u16) {
         let mut viewer = self.viewers[at as usize];
-        let class = self.classes[viewer.stream as usize];
+        let rate = self.rate(&viewer);
         let region = usize::from(viewer.region);
         let way_ms = self.rtt_ms[region * self.edges.len() + usize::from(edge)];
         let waited_ms = now_ms - viewer.since_ms;
         self.unwait(&mut viewer);
         let of = &mut self.edges[usize::from(edge)];
         self.books.barred += u64::from(!of.alive || !self.guide.may(region, edge.into()));
-        let cold = of.enter(now_ms, at, &mut viewer, class);
-        let slow_s = FIRST_PICTURES_S * (1.0 / of.share(class.1).max(0.01) - 1.0);
+        let cold = of.enter(now_ms, at, &mut viewer, rate);
+        self.books.asked_by_viewers += of.start(rate);
+        let slow_s = FIRST_PICTURES_S * (1.0 / of.share(rate.bps).max(0.01) - 1.0);
         let mut picture_s = viewer.player.round_trips() * f64::from(way_ms) / 1e3 + slow_s;
         if cold {
             picture_s += self.fetch_s(edge, viewer.stream);
@@ -277,7 +294,7 @@ impl<'a> Play<'a> {
         } else {
             self.tally.started(after_s);
             self.tally.figures.joined += u64::from(self.tally.counts);
-            let asker = Asker::new(&Viewer { edge, ..viewer }, class.1, now_ms);
+            let asker = Asker::new(&Viewer { edge, ..viewer }, rate.stream_bps, now_ms);
             let again_s = self
                 .guide
                 .again_s(&asker, 0)
@@ -290,16 +307,23 @@ impl<'a> Play<'a> {
         self.viewers[at as usize] = viewer;
     }
 
+    /// What somebody takes.
+    fn rate(&self, viewer: &Viewer) -> Rate {
+        self.rates[viewer.stream as usize * Player::ALL.len() + viewer.player as usize]
+    }
+
     fn unwait(&mut self, viewer: &mut Viewer) {
         if std::mem::take(&mut viewer.waits) {
-            let bps = self.classes[viewer.stream as usize].1;
-            self.waiting_bps[usize::from(viewer.region)] -= bps;
+            self.waiting_bps[usize::from(viewer.region)] -= self.rate(viewer).bps;
         }
     }
 
     /// How long an edge needs to have a stream that nobody watched there: a round trip to ask for
     /// it and one until it flows.
     fn fetch_s(&self, edge: u16, stream: u32) -> f64 {
+        if let Some(fetch_s) = self.who.wire.fetch_s {
+            return fetch_s;
+        }
         let home = self.world.streams[stream as usize].home;
         let km = self.world.edges[usize::from(edge)]
             .at
@@ -310,14 +334,14 @@ impl<'a> Play<'a> {
     /// Takes somebody from its edge.
     fn stand_up(&mut self, now_ms: u32, at: u32) {
         let viewer = self.viewers[at as usize];
-        let class = self.classes[viewer.stream as usize];
+        let rate = self.rate(&viewer);
         let edge = usize::from(viewer.edge);
-        let (moved, stalled_s) = self.edges[edge].leave(now_ms, &viewer, class);
+        let (moved, stalled_s) = self.edges[edge].leave(now_ms, &viewer, rate);
         if let Some(other) = moved {
             self.viewers[other as usize].seat = viewer.seat;
         }
         let watched_ms = now_ms - viewer.since_ms;
-        self.books.asked_by_viewers += u64::from(watched_ms) * class.1;
+        self.books.asked_by_viewers += u64::from(watched_ms) * rate.bps;
         if self.tally.counts {
             let region = usize::from(viewer.region);
             let way_ms = self.rtt_ms[region * self.edges.len() + edge];
@@ -383,7 +407,7 @@ impl<'a> Play<'a> {
             self.ask_running(now_ms, at);
         }
         let viewer = self.viewers[at as usize];
-        let asker = Asker::new(&viewer, self.classes[viewer.stream as usize].1, now_ms);
+        let asker = Asker::new(&viewer, self.rate(&viewer).stream_bps, now_ms);
         if let Some(again_s) = self.guide.again_s(&asker, viewer.asked) {
             self.plan(now_ms + again_s * 1000, at, What::Steer);
         }
@@ -392,8 +416,8 @@ impl<'a> Play<'a> {
     /// Somebody who plays asks where to play, and goes there when there is room.
     fn ask_running(&mut self, now_ms: u32, at: u32) {
         let viewer = self.viewers[at as usize];
-        let (_, bps) = self.classes[viewer.stream as usize];
-        let Some(edges) = self.guide.running(&Asker::new(&viewer, bps, now_ms)) else {
+        let stream_bps = self.rate(&viewer).stream_bps;
+        let Some(edges) = self.guide.running(&Asker::new(&viewer, stream_bps, now_ms)) else {
             return;
         };
         let wanted = |edge: &&u16| {
@@ -423,11 +447,11 @@ impl<'a> Play<'a> {
     /// A player goes over: it holds what it has until the new edge's pictures are there.
     fn move_to(&mut self, now_ms: u32, at: u32, to: u16) {
         let mut viewer = self.viewers[at as usize];
-        let class = self.classes[viewer.stream as usize];
+        let rate = self.rate(&viewer);
         let region = usize::from(viewer.region);
         let edge = &mut self.edges[usize::from(to)];
         self.books.barred += u64::from(!edge.alive || !self.guide.may(region, to.into()));
-        if edge.enter(now_ms, at, &mut viewer, class) {
+        if edge.enter(now_ms, at, &mut viewer, rate) {
             self.tally.figures.fetched += u64::from(self.tally.counts);
         }
         (viewer.edge, viewer.sent) = (to, to);
@@ -443,6 +467,11 @@ impl<'a> Play<'a> {
             let over = edge.tick(now_ms);
             let share = over.sent / edge.capacity_bps.max(1) as f64;
             self.books.most_sent = self.books.most_sent.max(share);
+            self.carried[at] = Carried {
+                egress_bits: over.sent,
+                relay_bits: over.relayed,
+                viewers: edge.counted(),
+            };
             if self.tally.counts {
                 self.tally.edge(at, over);
             }
@@ -465,6 +494,29 @@ impl<'a> Play<'a> {
         self.books.asked_of_edges = self.edges.iter().map(|edge| edge.asked).sum();
         (self.tally.finish(self.world, self.scale), self.books)
     }
+}
+
+/// By stream and player, what viewers take, and all bit rates at which they do, ascending.
+fn rates(world: &World, wire: &Wire) -> (Vec<Rate>, Vec<u64>) {
+    let times = |bps: u64, times: f64| (bps as f64 * times) as u64;
+    let rate = |stream: &crate::world::Stream, player: Player| {
+        let ((sent, start_ms), stream_bps) = (wire.of(player), bitrate_bps(stream));
+        Rate {
+            class: 0,
+            bps: times(stream_bps, sent),
+            stream_bps,
+            relay_bps: times(stream_bps, wire.relay),
+            start_ms,
+        }
+    };
+    let of = |stream| Player::ALL.map(|player| rate(stream, player));
+    let mut rates: Vec<Rate> = world.streams.iter().flat_map(of).collect();
+    let bitrates = rates.iter().map(|rate| rate.bps).collect::<BTreeSet<u64>>();
+    let bitrates: Vec<u64> = bitrates.into_iter().collect();
+    for rate in &mut rates {
+        rate.class = bitrates.partition_point(|it| *it < rate.bps);
+    }
+    (rates, bitrates)
 }
 
 /// By region and edge, the world's round-trip times, reckoned by distance where it has none; and by

@@ -58,8 +58,9 @@ fn played(kind: Kind, window: &Window, (world, prices): &(World, Prices)) -> (Qu
         streams: &Streams::default(),
         motion: Motion::of_players(600.0, 0.8),
         seed: 7,
+        trace: None,
     };
-    play(&setup, kind, &mut |_| true).unwrap()
+    play(&setup, kind, &mut |_, _| true).unwrap()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 /// How a viewer's player is moved, and how much it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Player {
+pub enum Player {
     /// FLV in any player: stays until its session ends.
     Plain,
     /// FLV in ours: moved by a message in the stream.

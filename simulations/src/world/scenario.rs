@@ -394,6 +394,9 @@ table! {
         patience_s: f64 = 30.0,
         /// The minute in which the edge with the most viewers dies; below 0 none does.
         kill_min: f64 = 20.0,
+        /// Within how many seconds its players notice, one after the other: 5 when a machine
+        /// vanishes, 0.3 when its process dies and connections are reset.
+        notice_s: f64 = 5.0,
         /// How long it is dead, minutes.
         dead_min: f64 = 10.0,
         /// The minute from which on the edge with the most viewers is drained; below 0 none is.

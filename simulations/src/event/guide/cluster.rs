@@ -20,6 +20,7 @@ use scheduler::snapshot::{NodeView, Snapshot, hash, mix};
 use scheduler::steer::{Decision, Viewer, may_move, steer};
 use scheduler::steering::ttl_s;
 
+use super::super::Times;
 use super::super::edge::Edge;
 use super::super::viewer::{Edges, NONE, NOWHERE};
 use super::rule::capacities;
@@ -37,8 +38,7 @@ pub(in super::super) struct Cluster<'a> {
     market: Arc<Market>,
     replicas: Vec<Replica>,
     telemetry_s: u32,
-    /// The world's second at which the engine began.
-    first_s: u32,
+    times: Times,
     located: Vec<Located>,
     keys: Vec<StreamKey>,
     may: Vec<bool>,
@@ -67,7 +67,7 @@ impl<'a> Cluster<'a> {
         setting: &'a Setting<'_>,
         weir: Weir,
         pulses: Vec<Pulse>,
-        (telemetry_s, first_s): (u32, u32),
+        (telemetry_s, times): (u32, Times),
     ) -> Self {
         let world = setting.world;
         let keys: Vec<StreamKey> = (0..world.streams.len()).map(key).collect();
@@ -95,7 +95,7 @@ impl<'a> Cluster<'a> {
             market: Arc::default(),
             replicas: pulses.into_iter().map(replica).collect(),
             telemetry_s,
-            first_s,
+            times,
             located: (0..world.regions.len())
                 .map(|at| located(world, at))
                 .collect(),
@@ -108,13 +108,8 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// The world's second.
-    fn second(&self, now_ms: u32) -> u32 {
-        self.first_s + now_ms / 1000
-    }
-
     fn unix_ms(&self, now_ms: u32) -> u64 {
-        (self.world.time.start_s * 1000) as u64 + u64::from(self.first_s) * 1000 + u64::from(now_ms)
+        self.times.start_ms + u64::from(now_ms)
     }
 
     fn replica(&self, asker: &Asker) -> &Replica {
@@ -157,7 +152,7 @@ impl<'a> Cluster<'a> {
             *carried += edge.demand_bps.min(edge.capacity_bps) as f64 / 1e6;
         }
         self.seconds += 1;
-        let slot = (self.second(now_ms) / self.world.time.step_s) as usize;
+        let slot = self.times.slot(self.world, now_ms);
         if slot == self.slot {
             return;
         }
@@ -176,14 +171,14 @@ impl<'a> Cluster<'a> {
         let unix_ms = self.unix_ms(now_ms);
         let known = Known {
             world: self.world,
-            slot: (self.second(now_ms) / self.world.time.step_s) as usize,
+            slot: self.times.slot(self.world, now_ms),
             up: &self.up,
         };
         let mut snapshot = self.replicas[0].snapshot.clone();
         for (view, edge) in snapshot.nodes.iter_mut().zip(edges) {
             view.sample = Arc::new(self.sample(view, edge));
         }
-        let at_s = (unix_ms / 1000) as i64;
+        let at_s = self.world.time.start_s + i64::from(self.times.second(now_ms));
         let (planned, view, of) = self.weir.plan(&known, at_s, &self.demand_mbps);
         let numbers: Vec<u16> = of.iter().map(|edge| *edge as u16 + 1).collect();
         let mut market = market(view, planned, &numbers, unix_ms);
@@ -243,7 +238,7 @@ impl Replica {
             let since_ms = u64::from(now_ms).saturating_sub(view.health_since_ms);
             view.settled = view.health_since_ms == 0 || since_ms >= SETTLE_MS;
             if tells && self.pulse.is_heard(at, now_ms) {
-                view.viewers = edge.members.len() as u32;
+                view.viewers = edge.counted();
                 view.egress_bps = edge.demand_bps;
                 view.counted = view.sent.count();
             }
@@ -254,7 +249,8 @@ impl Replica {
 
 impl Guide for Cluster<'_> {
     fn tick(&mut self, now_ms: u32, edges: &[Edge], waiting_bps: &[u64]) {
-        let second = self.second(now_ms);
+        let control = |now_ms: u32| self.times.second(now_ms) / CONTROL_S;
+        let is_due = now_ms == 0 || control(now_ms) != control(now_ms - 1000);
         let tells = (now_ms / 1000).is_multiple_of(self.telemetry_s);
         let mut turned = false;
         for replica in &mut self.replicas {
@@ -264,11 +260,11 @@ impl Guide for Cluster<'_> {
             self.hear(edges, waiting_bps);
         }
         if now_ms == 0 {
-            self.slot = (second / self.world.time.step_s) as usize;
+            self.slot = self.times.slot(self.world, now_ms);
         } else {
             self.bill(now_ms, edges);
         }
-        if turned || second.is_multiple_of(CONTROL_S) || now_ms == 0 {
+        if turned || is_due {
             let nodes = &self.replicas[0].snapshot.nodes;
             let up = nodes.iter().take(self.up.len());
             self.up = up.map(|view| view.health == Health::Up).collect();

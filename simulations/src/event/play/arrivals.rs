@@ -4,6 +4,7 @@ use scheduler::snapshot::mix;
 
 use super::super::agenda::What;
 use super::super::audience::Arrival;
+use super::super::trace::within;
 use super::super::viewer::Viewer;
 use super::Play;
 use crate::world::scenario::Window;
@@ -11,15 +12,35 @@ use crate::world::scenario::Window;
 impl Play<'_> {
     /// Those who come in a second, and those who go early because demand falls fast.
     pub(super) fn come(&mut self, second: u32) {
-        let world_s = self.times.first_s + second;
+        let world_s = self.times.second(second * 1000);
         let mut all = Vec::new();
+        let Some(audience) = &mut self.who.drawn else {
+            return self.visit(second);
+        };
         if second == 0 {
-            self.audience.present(world_s, &mut all);
+            audience.present(world_s, &mut all);
         }
-        self.audience.come(world_s, &mut all);
+        audience.come(world_s, &mut all);
         all.iter().for_each(|arrival| self.arrive(second, arrival));
         self.crowd(second);
         self.go_early(second);
+    }
+
+    /// Those of a trace.
+    fn visit(&mut self, second: u32) {
+        let visits = self.who.visits;
+        for visit in &visits[within(visits, second)] {
+            let arrival = Arrival {
+                region: visit.region,
+                stream: visit.stream,
+                player: visit.player,
+                key: visit.key,
+                stays_ms: visit.stays_ms,
+                at_ms: visit.at_ms % 1000,
+                by_dns: false,
+            };
+            self.arrive(second, &arrival);
+        }
     }
 
     fn crowd(&mut self, second: u32) {
@@ -33,23 +54,29 @@ impl Play<'_> {
         if crowd_min < 0.0 || !(from..from + crowd_s).contains(&second) {
             return;
         }
-        let world_s = self.times.first_s + from;
-        let regions = 0..self.audience.regions();
+        let world_s = self.times.second(from * 1000);
+        let Some(audience) = &mut self.who.drawn else {
+            return;
+        };
+        let regions = 0..audience.regions();
         let there: f64 = regions
-            .map(|it| self.audience.wanting(it, f64::from(world_s)))
+            .map(|it| audience.wanting(it, f64::from(world_s)))
             .sum();
         let until =
             |seconds: u32| (crowd * there * f64::from(seconds) / f64::from(crowd_s)) as usize;
         let count = until(second + 1 - from) - until(second - from);
         let mut all = Vec::new();
-        self.audience.crowd(world_s, count, &mut all);
+        audience.crowd(world_s, count, &mut all);
         all.iter().for_each(|arrival| self.arrive(second, arrival));
     }
 
     fn go_early(&mut self, second: u32) {
-        let world_s = self.times.first_s + second;
-        let regions = 0..self.audience.regions();
-        let going: Vec<f64> = regions.map(|it| self.audience.going(it, world_s)).collect();
+        let world_s = self.times.second(second * 1000);
+        let Some(audience) = &self.who.drawn else {
+            return;
+        };
+        let regions = 0..audience.regions();
+        let going: Vec<f64> = regions.map(|it| audience.going(it, world_s)).collect();
         if going.iter().all(|share| *share <= 0.0) {
             return;
         }

@@ -43,12 +43,11 @@ impl Play<'_> {
 
     /// Edges that the world lets die and come back.
     fn outages(&mut self, second: u32) {
-        let step_s = self.world.time.step_s;
-        let now_s = self.times.first_s + second;
-        if !now_s.is_multiple_of(step_s) && second > 0 {
+        let slot_at = |second: u32| self.times.slot(self.world, second * 1000);
+        let slot = slot_at(second);
+        if second > 0 && slot == slot_at(second - 1) {
             return;
         }
-        let slot = (now_s / step_s) as usize;
         for edge in 0..self.edges.len() {
             let was = slot == 0 || second == 0 || self.world.is_up(edge, slot - 1);
             match (was, self.world.is_up(edge, slot)) {
@@ -68,7 +67,7 @@ impl Play<'_> {
 
     /// An edge dies: its viewers notice one after the other and try the next of their answers.
     fn kill(&mut self, now_ms: u32, edge: usize) {
-        if !std::mem::take(&mut self.edges[edge].alive) {
+        if !self.edges[edge].alive {
             return;
         }
         let kill = self.tally.kills.len() as u16;
@@ -78,6 +77,7 @@ impl Play<'_> {
             again_ms: Vec::new(),
             lost: 0,
         });
+        let within_ms = (self.window.notice_s * 1e3) as u64;
         while let Some(&at) = self.edges[edge].members.last() {
             self.stand_up(now_ms, at);
             let viewer = &mut self.viewers[at as usize];
@@ -85,9 +85,10 @@ impl Play<'_> {
             viewer.kill = kill;
             viewer.next = 0;
             viewer.edges = without(viewer.edges, edge as u16);
-            let notices_ms = mix(viewer.key ^ u64::from(now_ms)) % NOTICES_MS;
+            let notices_ms = mix(viewer.key ^ u64::from(now_ms)) % within_ms.max(1);
             self.plan(now_ms + notices_ms as u32, at, What::Connect);
         }
+        self.edges[edge].die();
     }
 
     /// Edges that are drained or overloaded tell players to ask, at the pace that nodes have.
@@ -137,6 +138,3 @@ fn without(edges: Edges, edge: u16) -> Edges {
         .for_each(|(to, from)| *to = from);
     others
 }
-
-/// Players of an edge that dies notice within so many milliseconds, one after the other.
-const NOTICES_MS: u64 = 5_000;

@@ -218,6 +218,7 @@ impl Checker<'_> {
             ("window.dns_keep_min", window.dns_keep_min, (0.0, 1440.0)),
             ("window.patience_s", window.patience_s, (1.0, 600.0)),
             ("window.kill_min", window.kill_min, (-1.0, 1440.0)),
+            ("window.notice_s", window.notice_s, (0.0, 60.0)),
             ("window.dead_min", window.dead_min, (0.1, 1440.0)),
             ("window.drain_min", window.drain_min, (-1.0, 1440.0)),
             ("window.crowd_min", window.crowd_min, (-1.0, 1440.0)),
