@@ -124,7 +124,8 @@ pub enum Credit {
 /// Streams with few viewers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tail {
-    /// A second edge in a metro carries a stream only from so many viewers there on.
+    /// A second edge in a metro carries a stream only from so many viewers there on, or from fewer
+    /// who are 4 % of what most edges can send.
     pub consolidate_below_viewers: u32,
     /// A stream with fewer viewers in the scope is served from one edge of the scope.
     pub cold_below: u32,

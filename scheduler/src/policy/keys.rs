@@ -199,7 +199,7 @@ pub const KEYS: &[Key] = &[
         "Multiplies the billed levels that the plan works out.",
         "more is paid for, and fewer bursts are needed", "less is paid for, and bursts are used sooner"),
     key!("tail.consolidate_below_viewers", Count(0, 100_000), tail.consolidate_below_viewers,
-        "A second edge in a metro carries a stream only from so many viewers there on.",
+        "A second edge in a metro carries a stream only from so many viewers there on, or from fewer who are 4 % of what most edges can send.",
         "less relay traffic, fewer edges for small streams", "small streams are spread over more edges"),
     key!("tail.cold_below", Count(0, 100_000), tail.cold_below,
         "A stream with fewer viewers than this in `tail.cold_scope` is served from one edge of it.",
