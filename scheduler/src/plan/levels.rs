@@ -131,7 +131,8 @@ pub fn supply(
     let (level, beyond) = match tariff.model {
         // What a bit costs is part of its offer.
         BillingModel::Volume | BillingModel::Flat => (limit, 0.0),
-        BillingModel::DailyPeak => (planned.max(paid), price * PEAK),
+        // Days' peaks that come at other times on each edge add up: only today's is free.
+        BillingModel::DailyPeak => (paid, price),
         BillingModel::P95 => {
             let level = (planned * knobs.level_scale).max(paid);
             (level, price * burst(bill, level, knobs))
@@ -169,8 +170,6 @@ impl Knobs {
 const EARLIEST: f64 = 10.0;
 /// How much the pace makes bursts dearer or cheaper, at most.
 const MOST_TURN: f64 = 4.0;
-/// What a bit beyond the peak that is planned costs: it raises the mean of all days' by a part.
-const PEAK: f64 = 1.5;
 /// What is left at the end of a period is used by raising no level, not by bursting all the time.
 const MOST_FREE: f64 = 0.07;
 

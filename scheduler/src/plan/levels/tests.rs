@@ -174,7 +174,7 @@ fn every_contract_makes_a_supply() {
     bill.push(0, 30e6);
     for (model, level, beyond) in [
         (BillingModel::P95, 50e6, true),
-        (BillingModel::DailyPeak, 50e6, true),
+        (BillingModel::DailyPeak, 30e6, true),
         (BillingModel::Volume, 100e6, false),
         (BillingModel::Flat, 100e6, false),
     ] {
