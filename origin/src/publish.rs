@@ -356,12 +356,13 @@ impl Publication {
         });
     }
 
-    /// The wall clock at `dts`: one anchor and the stream's own progress, anchored anew (and never
-    /// earlier) where the stream breaks off.
+    /// The wall clock at `dts`: one anchor and the stream's own progress, anchored anew where the
+    /// stream breaks off, and never earlier than the group before.
     fn wallclock(&mut self, now_us: u64, dts: Timestamp) -> u64 {
-        let predicted = self
-            .anchor
-            .map(|(at, wall_us)| wall_us.saturating_add_signed((dts - at).as_micros()));
+        let predicted = self.anchor.map(|(at, wall_us)| {
+            let moved = wall_us.saturating_add_signed((dts - at).as_micros());
+            moved.max(wall_us)
+        });
         let wall_us = match predicted {
             Some(predicted) if !self.discontinuity => predicted,
             earlier => now_us.max(earlier.unwrap_or(0)),

@@ -62,7 +62,8 @@ pub fn plays(kind: Kind) -> bool {
 }
 
 /// Plays a window of a world under a rule; `tell` hears of each second that is over, and what each
-/// edge carried in it, and says whether to go on. None without an end, or for a rule that does not decide viewer by viewer.
+/// edge carried in it, and says whether to go on. None without an end, or for a rule that does not
+/// decide viewer by viewer.
 pub fn play(
     setup: &Setup<'_>,
     kind: Kind,
