@@ -153,10 +153,12 @@ fn hls_js_plays_near_the_present_and_leaves_edges_that_drain_or_die() {
     let mut page = Page::open(&cluster);
     page.ask("play live/show ll-hls");
     let number = |saw: &Value, name: &str| saw[name].as_i64().unwrap();
-    // A player that started far back on a busy machine gains a twentieth of the time until it is near.
+    // A player that started far back on a busy machine gains a twentieth of the time until it is near, and shows few
+    // pictures while the machine has no time for it.
     let mut steady = page.ask("watch 5");
-    for _ in 0..6 {
-        if number(&steady["latency"], "p95_ms") < 2000 {
+    for _ in 0..8 {
+        let seen = &steady["latency"];
+        if number(seen, "p95_ms") < 2000 && number(seen, "count") > 100 {
             break;
         }
         steady = page.ask("watch 5");

@@ -156,7 +156,8 @@ fn the_past_of_a_running_cluster_is_simulated() {
     let dir = dir.path();
     write_history(dir);
     let mut cluster = Cluster::with(2, "[edge.capacity]\negress_mbps = 2000\n");
-    let prices = "[[price]]\nnode = \"shang*\"\nusd_per_mbps_month = 2.5\n";
+    let prices = "[[price]]\nnode = \"shang*\"\nusd_per_mbps_month = 2.5\n\
+                  relay_usd_per_gb = 0.01\n";
     with_history(
         &mut cluster,
         dir,
@@ -191,7 +192,7 @@ fn the_past_of_a_running_cluster_is_simulated() {
     let table = |name: &str| fs::read_to_string(dir.join("from-it/from").join(name)).unwrap();
     let edge = "shanghai,31.23,121.47,2000,\"shanghai\",\n";
     assert!(table("nodes.csv").contains(edge), "{}", table("nodes.csv"));
-    assert!(table("prices.csv").contains("shanghai,2.5,0,p95,0,0,1,0\n"));
+    assert!(table("prices.csv").contains("shanghai,2.5,0,p95,0,0,1,0,0.01\n"));
     assert!(table("rtt.csv").contains("frankfurt,shanghai,"));
     let demand = table("demand.csv");
     assert!(demand.starts_with("time,frankfurt,shanghai\n"), "{demand}");
