@@ -361,8 +361,8 @@ impl Trial {
     }
 }
 
-/// By how many edge-seconds above the cap, of 1,080, two runs of the same differ: an edge that is
-/// full of 44 viewers passes its cap for a second when two of them come at once.
+/// By how many edge-seconds above the cap, of 1,080, two runs of the same differ: one of an edge's
+/// 44 viewers more is 2 % of it.
 const NOISE_S: f64 = 15.0;
 
 #[test]

@@ -12,7 +12,8 @@ pub fn parse(text: &str) -> Result<Vec<(Visit, String)>> {
         let mut cells = line.splitn(3, ',').map(str::trim);
         let mut time = || {
             let seconds = cells.next()?.parse().ok()?;
-            Duration::try_from_secs_f64(seconds).ok()
+            let time = Duration::try_from_secs_f64(seconds).ok();
+            time.filter(|time| *time <= LONGEST)
         };
         let times = (time(), time());
         match (times, cells.next()) {
@@ -20,8 +21,12 @@ pub fn parse(text: &str) -> Result<Vec<(Visit, String)>> {
                 ensure!(visits.len() < MAX_VISITS, "more than {MAX_VISITS} visits");
                 visits.push((Visit { comes, stays }, url.to_owned()));
             }
-            _ if nth == 0 => {}
-            _ => bail!("line {}: write it as at_s,stay_s,url", nth + 1),
+            _ if nth == 0 && line.starts_with("at_s") => {}
+            _ => bail!(
+                "line {}: write it as at_s,stay_s,url, times from 0 to {} s",
+                nth + 1,
+                LONGEST.as_secs()
+            ),
         }
     }
     visits.sort_by_key(|(visit, _)| visit.comes);
@@ -29,6 +34,9 @@ pub fn parse(text: &str) -> Result<Vec<(Visit, String)>> {
         .then_some(visits)
         .context("it has no visit")
 }
+
+/// Thirty days: what is longer is a slip of units.
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
 #[cfg(test)]
 mod tests {
@@ -58,6 +66,8 @@ mod tests {
             ("1,2,http://a\n-1,2,http://a\n", "line 2"),
             ("1,2,http://a\n1,nan,http://a\n", "line 2"),
             ("1,2,http://a\n1,2\n", "line 2"),
+            ("1;5,2,http://a\n1,2,http://a\n", "line 1"),
+            ("1,1e19,http://a\n", "line 1"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(said), "{text:?}: {error}");
